@@ -1,0 +1,32 @@
+"""The smallest experiment that runs every stage: for tests and for trying a new data set in a minute."""
+
+from oyster_jax.config import (
+    AudioTokenizerConfig,
+    DynamicsConfig,
+    ExperimentConfig,
+    LatentActionConfig,
+    SamplingConfig,
+    StageConfig,
+    TextEncoderConfig,
+    TrainConfig,
+    TransformerConfig,
+    VideoTokenizerConfig,
+    as_config_dict,
+)
+
+
+def get_config():
+    small = TransformerConfig(layers=1, width=32, heads=2, window=4)
+    stage = StageConfig(steps=6, batch=2, frames=6, warmup=2, log_every=2, eval_every=3, save_every=3)
+    return as_config_dict(
+        ExperimentConfig(
+            video_tokenizer=VideoTokenizerConfig(patch=16, encoder=small, decoder=small),
+            audio_tokenizer=AudioTokenizerConfig(tokens=8, width=32, layers=1),
+            latent_action=LatentActionConfig(patch=16, encoder=small, decoder=small),
+            dynamics=DynamicsConfig(
+                transformer=small, text=TextEncoderConfig(width=32, layers=1, heads=2, bytes_per_patch=16)
+            ),
+            sampling=SamplingConfig(video_steps=2, audio_steps=1),
+            train=TrainConfig(video_tokenizer=stage, audio_tokenizer=stage, latent_action=stage, dynamics=stage),
+        )
+    )

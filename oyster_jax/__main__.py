@@ -1,0 +1,5 @@
+import sys
+
+from oyster_jax.cli import main
+
+sys.exit(main())

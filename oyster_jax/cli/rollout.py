@@ -1,0 +1,102 @@
+"""oyster rollout: roll a world out into a video with sound.
+
+  oyster rollout --world=runs/breakout/world --seconds=10 --actions='LEFT*20,RIGHT*20,NOOP*10' --out=world.mp4
+  oyster rollout --world=runs/reef/world --prompt='a bay at night' --event='4:a bay by day' --out=world.mp4
+  oyster rollout --world=runs/reef/world --image=start.png --actions=random --out=world.mp4
+  oyster rollout --world=runs/breakout/world --data=data_breakout --actions=random --out=world.mp4
+
+A world begins from a held-out clip (--data), from an image, or from nothing but its prompt.
+"""
+
+from dataclasses import replace
+
+from absl import flags
+
+from oyster_jax.errors import OysterError
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("world", None, "folder of a trained world, or the name of an embedded one", flag_values=FLAGS)
+flags.DEFINE_string("out", "world.mp4", "video file to write", flag_values=FLAGS)
+flags.DEFINE_float("seconds", 10.0, "length", 0.1, 86400, flag_values=FLAGS)
+flags.DEFINE_string("actions", "random", "'random', 'idle', or a script: LEFT*20,RIGHT*20", flag_values=FLAGS)
+flags.DEFINE_string("prompt", "", "what the world is, at most 256 bytes", flag_values=FLAGS)
+flags.DEFINE_multi_string("event", [], "SECONDS:PROMPT, a prompt that takes over at that time", flag_values=FLAGS)
+flags.DEFINE_string("image", None, "picture to begin with", flag_values=FLAGS)
+flags.DEFINE_string("data", None, "data folder: begin with a held-out clip of it", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "seed of all randomness", flag_values=FLAGS)
+flags.DEFINE_integer("video_steps", None, "MaskGIT steps for the picture (default: the world's)", 1, flag_values=FLAGS)
+flags.DEFINE_integer("audio_steps", None, "MaskGIT steps for the sound (default: the world's)", 1, flag_values=FLAGS)
+flags.DEFINE_float("temperature", None, "sampling temperature (default: the world's)", 0, flag_values=FLAGS)
+flags.DEFINE_float("action_guidance", None, "guidance on actions (default: the world's)", 0, flag_values=FLAGS)
+flags.DEFINE_float("prompt_guidance", None, "guidance on prompts (default: the world's)", 0, flag_values=FLAGS)
+
+
+def run(values: flags.FlagValues) -> None:
+    import jax
+    from tqdm import tqdm
+
+    from oyster_jax.media import check_writable, read_image, write_video
+    from oyster_jax.models.world_model import load
+    from oyster_jax.sampling.film import film
+    from oyster_jax.sampling.rollout import encode_prompt, prefill, reset
+    from oyster_jax.sampling.script import parse_actions
+
+    if not values.world:
+        raise OysterError("--world is needed: a folder that `oyster train` exported")
+    world = load(values.world)
+    media = world.config.media
+    frames = round(values.seconds * media.fps)
+    actions = parse_actions(world.config.played_actions, values.actions, frames, values.seed)[1:]
+    events = [parse_event(text, media.fps) for text in values.event]
+    names = ("video_steps", "audio_steps", "temperature", "action_guidance", "prompt_guidance")
+    sampling = replace(world.config.sampling, **{n: values[n].value for n in names if values[n].value is not None})
+    check_writable(values.out)
+    key = jax.random.key(values.seed)
+    if values.data:
+        begin = prefill(world, key, held_out_clip(values.data, world, values.seed))
+    else:
+        image = read_image(values.image, media) if values.image else None
+        begin = jax.jit(reset, static_argnames=("batch", "sampling"))(
+            world, key, encode_prompt(world, values.prompt), image, sampling=sampling
+        )
+    with tqdm(total=frames, desc="rollout", unit="frame", initial=1, dynamic_ncols=True) as bar:
+        video, audio = film(world, begin, actions, events, sampling, bar.update)
+    write_video(values.out, video, audio, media.fps, media.sample_rate)
+    print(f"{values.out}: {len(video)} frames, {len(video) / float(media.fps):.2f} s")
+
+
+def parse_event(text: str, fps) -> tuple[int, str]:
+    """`SECONDS:PROMPT` to (frame, prompt)."""
+    from oyster_jax.models.text_encoder import prompt_bytes
+
+    seconds, colon, prompt = text.partition(":")
+    try:
+        frame = max(1, round(float(seconds) * fps))
+    except ValueError:
+        colon = ""
+    if not colon:
+        raise OysterError(f"--event='{text}' should read SECONDS:PROMPT")
+    prompt_bytes(prompt)
+    return frame, prompt
+
+
+def held_out_clip(folder: str, world, seed: int):
+    """The first frames of a held-out episode, as many as the dynamics' window, as a batch of one."""
+    import jax.numpy as jnp
+    import numpy as np
+
+    from oyster_jax.data.pipeline import open_clips, take
+    from oyster_jax.types import Clip
+
+    reader = open_clips(folder)
+    if reader.info.media != world.config.media:
+        raise OysterError(f"{folder} holds {reader.info.media}, this world is {world.config.media}")
+    frames = world.config.dynamics.transformer.window
+    clips = [i for s in ("held_out", "train") for i in reader.split(s) if reader.frames[i] >= frames]
+    if not clips:
+        raise OysterError(f"{folder} holds no clip of {frames} frames to begin with")
+    meta, arrays = reader[clips[np.random.default_rng(seed).integers(max(1, len(reader.split("held_out"))))]]
+    start = np.random.default_rng(seed).integers(len(arrays["video"]) - frames + 1)
+    names = ("video", "audio", "action")
+    batch = take(meta, arrays, int(start), frames, names, reader.info.max_prompts)
+    return Clip(**{k: jnp.asarray(v)[None] for k, v in batch.items()})

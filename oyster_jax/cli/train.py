@@ -1,0 +1,33 @@
+"""oyster train: train a world on a data folder.
+
+  oyster train --config=configs/reef_tiny.py --data=data_reef --workdir=runs/reef
+  oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout
+  oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/hidden --config.dynamics.actions=latent
+  oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout --stage=video_tokenizer
+
+Stages run in their order: video_tokenizer, audio_tokenizer, latent_action (where the dynamics use it), dynamics. The
+same command resumes where it was stopped. The world is exported to WORKDIR/world, logs go to WORKDIR/tensorboard,
+sample videos to WORKDIR/samples.
+"""
+
+from absl import flags
+from ml_collections import config_flags
+
+from oyster_jax.config import ExperimentConfig, from_dict
+from oyster_jax.errors import OysterError
+
+FLAGS = flags.FlagValues()
+config_flags.DEFINE_config_file("config", None, "experiment, one file of configs/", flag_values=FLAGS)
+flags.DEFINE_string("data", None, "data folder made by `oyster record`", flag_values=FLAGS)
+flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and the world", flag_values=FLAGS)
+flags.DEFINE_list("stage", [], "stages to train (default: all)", flag_values=FLAGS)
+
+
+def run(values: flags.FlagValues) -> None:
+    from oyster_jax.training.train import train
+
+    if not values.config or not values.data or not values.workdir:
+        raise OysterError("--config, --data and --workdir are needed")
+    experiment = from_dict(ExperimentConfig, values.config.to_dict())
+    train(experiment, values.data, values.workdir, values.stage)
+    print(f"{values.workdir}/world: trained; try `oyster rollout --world={values.workdir}/world --out=world.mp4`")

@@ -1,0 +1,495 @@
+"""Frozen dataclass configs, checked when built; dict <-> dataclass for JSON and command-line overrides.
+
+An experiment (`configs/*.py`) says how to model; the data set says what (sizes, rates, actions). `resolve` joins the
+two into the `WorldConfig` that is stored beside the parameters and that every module and function reads.
+"""
+
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass
+from fractions import Fraction
+
+from oyster_jax.errors import OysterError
+
+
+def _check(ok: bool, message: str) -> None:
+    if not ok:
+        raise OysterError(message)
+
+
+# ---------------------------------------------------------------------------- what the data is
+
+
+@dataclass(frozen=True)
+class MediaSpec:
+    """Rates and sizes of video and sound. `samples_per_frame` = sample_rate / fps is always a whole number."""
+
+    fps: Fraction
+    sample_rate: int
+    height: int = 64
+    width: int = 64
+
+    def __post_init__(self):
+        _check(self.fps > 0, f"fps must be positive, got {self.fps}")
+        _check(self.height > 0 and self.width > 0, f"frame size must be positive, got {self.height}x{self.width}")
+        samples = self.sample_rate / Fraction(self.fps)
+        _check(
+            samples.denominator == 1 and samples > 0,
+            f"sample_rate {self.sample_rate} / fps {self.fps} = {float(samples):g} samples a frame is not a whole "
+            f"number; take a sample rate that is a multiple of the frame rate",
+        )
+
+    @property
+    def samples_per_frame(self) -> int:
+        return int(self.sample_rate / Fraction(self.fps))
+
+
+@dataclass(frozen=True)
+class ActionFactor:
+    """One independent control, for instance heading, with a label for each of its values."""
+
+    name: str
+    labels: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ActionSpace:
+    """A tuple of factors; an action is int32 [A], one value for each factor, or -1 for "no action"."""
+
+    factors: tuple[ActionFactor, ...] = ()
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(f.size for f in self.factors)
+
+    @property
+    def size(self) -> int:
+        """Number of distinct actions: the product of the factors' sizes."""
+        return math.prod(self.sizes)
+
+    def check(self, action) -> None:
+        """Raises OysterError unless every value of `action` [..., A] lies in its factor (or is -1)."""
+        import numpy as np
+
+        action = np.asarray(action)
+        _check(
+            action.ndim > 0 and action.shape[-1] == len(self.factors),
+            f"an action of this world has {len(self.factors)} factors "
+            f"({', '.join(f.name for f in self.factors)}), got shape {action.shape}",
+        )
+        for i, factor in enumerate(self.factors):
+            values = action[..., i]
+            bad = values[(values < -1) | (values >= factor.size)]
+            _check(
+                bad.size == 0,
+                f"action factor '{factor.name}' takes 0..{factor.size - 1} (or -1 for none), got "
+                f"{bad.flat[0] if bad.size else ''}",
+            )
+
+
+def latent_action_space(codes: tuple[int, ...]) -> ActionSpace:
+    """The product codes of a latent action model as an action space."""
+    return ActionSpace(tuple(ActionFactor(f"latent{i}", tuple(map(str, range(n)))) for i, n in enumerate(codes)))
+
+
+# ---------------------------------------------------------------------------- how it is modelled
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """An ST-transformer: `window` counts the frames seen by temporal attention, the present one included."""
+
+    layers: int = 4
+    width: int = 128
+    heads: int = 4
+    kv_heads: int = 0  # 0: as many as heads; fewer: grouped queries
+    mlp_ratio: int = 4
+    window: int = 8
+    dtype: str = "float32"  # activations; parameters and softmax stay float32
+    remat: bool = False  # recompute activations in the backward pass: less memory, a third more arithmetic
+
+    def __post_init__(self):
+        _check(self.layers > 0 and self.window > 1, "a transformer needs at least one layer and a window of two frames")
+        _check(
+            self.width % (2 * self.heads) == 0,
+            f"width {self.width} must be a multiple of twice the number of heads ({self.heads}): rotary angles "
+            f"turn pairs of features",
+        )
+        _check(
+            self.kv_heads >= 0 and (self.kv_heads == 0 or self.heads % self.kv_heads == 0),
+            f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}",
+        )
+        _check(self.dtype in ("float32", "bfloat16"), f"dtype must be float32 or bfloat16, got {self.dtype!r}")
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def groups(self) -> int:
+        """Key/value heads actually made."""
+        return self.kv_heads or self.heads
+
+
+@dataclass(frozen=True)
+class QuantizerConfig:
+    """`fsq`: finite scalar quantization with `levels`; `vq`: cosine codebook of `codes` vectors of `dim`."""
+
+    kind: str = "fsq"
+    levels: tuple[int, ...] = (8, 5, 5, 5)
+    codes: int = 1024
+    dim: int = 32
+
+    def __post_init__(self):
+        _check(self.kind in ("fsq", "vq"), f"quantizer kind must be 'fsq' or 'vq', got {self.kind!r}")
+        _check(all(n >= 2 for n in self.levels), f"every FSQ level must be at least 2, got {self.levels}")
+        _check(self.codes >= 2, f"a codebook needs at least 2 codes, got {self.codes}")
+
+    @property
+    def codebook_size(self) -> int:
+        return math.prod(self.levels) if self.kind == "fsq" else self.codes
+
+    @property
+    def code_dim(self) -> int:
+        return len(self.levels) if self.kind == "fsq" else self.dim
+
+
+@dataclass(frozen=True)
+class VideoTokenizerConfig:
+    """Pixels to tokens and back; `height` and `width` come from the data."""
+
+    patch: int = 8
+    height: int = 64
+    width: int = 64
+    encoder: TransformerConfig = TransformerConfig(layers=2)
+    decoder: TransformerConfig = TransformerConfig(layers=2)
+    quantizer: QuantizerConfig = QuantizerConfig()
+
+    def __post_init__(self):
+        _check(
+            self.height % self.patch == 0 and self.width % self.patch == 0,
+            f"frame size {self.height}x{self.width} is not a multiple of the video tokenizer's patch {self.patch}",
+        )
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.height // self.patch, self.width // self.patch
+
+    @property
+    def tokens(self) -> int:
+        """N, video tokens a frame."""
+        return self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True)
+class AudioTokenizerConfig:
+    """Sound to tokens and back; one token covers one hop of `samples_per_frame / tokens` samples.
+
+    The decoder writes `overlap` samples past its hop and cross-fades them into the next one, so that hops (and frames)
+    meet without a click and nothing waits for the future.
+    """
+
+    tokens: int = 8
+    samples_per_frame: int = 1024
+    width: int = 128
+    layers: int = 4
+    kernel: int = 3
+    context: int = 384  # samples before the hop that the encoder sees at once
+    overlap: int = 32
+    dtype: str = "float32"
+    quantizer: QuantizerConfig = QuantizerConfig()
+
+    def __post_init__(self):
+        _check(
+            self.samples_per_frame % self.tokens == 0,
+            f"{self.samples_per_frame} sound samples a frame do not divide into {self.tokens} audio tokens",
+        )
+        _check(
+            0 < self.overlap <= self.hop, f"the decoder's overlap {self.overlap} must lie within its hop of {self.hop}"
+        )
+        _check(self.dtype in ("float32", "bfloat16"), f"dtype must be float32 or bfloat16, got {self.dtype!r}")
+
+    @property
+    def hop(self) -> int:
+        return self.samples_per_frame // self.tokens
+
+
+@dataclass(frozen=True)
+class LatentActionConfig:
+    """Infers what was done between two frames as a product of small codes, `(8,)` in the Genie paper."""
+
+    codes: tuple[int, ...] = (8,)
+    code_dim: int = 8
+    patch: int = 8
+    audio_patch: int = 128
+    height: int = 64
+    width: int = 64
+    samples_per_frame: int = 1024
+    encoder: TransformerConfig = TransformerConfig(layers=2, window=4)
+    decoder: TransformerConfig = TransformerConfig(layers=2, window=4)
+
+    def __post_init__(self):
+        _check(len(self.codes) > 0 and all(n >= 2 for n in self.codes), f"latent action codes {self.codes} must be ≥ 2")
+        _check(
+            self.height % self.patch == 0 and self.width % self.patch == 0,
+            f"frame size {self.height}x{self.width} is not a multiple of the latent action model's patch {self.patch}",
+        )
+        _check(
+            self.samples_per_frame % self.audio_patch == 0,
+            f"{self.samples_per_frame} samples a frame are not a multiple of audio_patch {self.audio_patch}",
+        )
+
+
+@dataclass(frozen=True)
+class TextEncoderConfig:
+    """UTF-8 bytes to `tokens` prompt tokens."""
+
+    max_bytes: int = 256
+    bytes_per_patch: int = 4
+    tokens: int = 4
+    width: int = 64
+    layers: int = 2
+    heads: int = 4
+
+    def __post_init__(self):
+        _check(
+            self.max_bytes % self.bytes_per_patch == 0,
+            f"max_bytes {self.max_bytes} is not a multiple of bytes_per_patch {self.bytes_per_patch}",
+        )
+        _check(self.width % self.heads == 0, f"text width {self.width} is not a multiple of heads {self.heads}")
+
+
+@dataclass(frozen=True)
+class DynamicsConfig:
+    """The next frame's tokens from the past, an action and a prompt. Sizes marked * come from the other configs."""
+
+    transformer: TransformerConfig = TransformerConfig()
+    text: TextEncoderConfig = TextEncoderConfig()
+    video_tokens: int = 64  # *
+    audio_tokens: int = 8  # *
+    video_codes: int = 1000  # *
+    audio_codes: int = 1000  # *
+    action_sizes: tuple[int, ...] = ()  # *
+    actions: str = "true"  # or "latent": the latent action model's codes
+    cotrain_latent: bool = False  # train the latent action model in this stage instead of before it
+    action_dropout: float = 0.1
+    prompt_dropout: float = 0.1
+    corruption: float = 0.5  # share of frames whose committed tokens are corrupted in training
+    corruption_levels: int = 4  # a frame at level c has a share c / levels * max_corruption of random tokens
+    max_corruption: float = 0.2
+
+    def __post_init__(self):
+        _check(self.actions in ("true", "latent"), f"dynamics.actions must be 'true' or 'latent', got {self.actions!r}")
+        for name in ("action_dropout", "prompt_dropout", "corruption", "max_corruption"):
+            _check(0 <= getattr(self, name) <= 1, f"dynamics.{name} is a share between 0 and 1")
+
+    @property
+    def frame_tokens(self) -> int:
+        """Tokens of one frame in the joint sequence [action | video | audio]."""
+        return 1 + self.video_tokens + self.audio_tokens
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How a frame is unmasked; static and hashable."""
+
+    video_steps: int = 8
+    audio_steps: int = 4
+    temperature: float = 1.0
+    confidence_noise: float = 1.0  # Gumbel noise on the ranking, annealed to 0 (MaskGIT's choice temperature)
+    action_guidance: float = 0.0  # 0: off; w: logits + w * (logits - logits without the action)
+    prompt_guidance: float = 0.0
+    commit_level: int = 0  # corruption level claimed for generated frames
+
+    def __post_init__(self):
+        _check(self.video_steps > 0 and self.audio_steps > 0, "MaskGIT needs at least one step for each modality")
+        _check(self.temperature >= 0 and self.confidence_noise >= 0, "temperatures cannot be negative")
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """Everything that a trained world is, except its numbers."""
+
+    media: MediaSpec
+    actions: ActionSpace
+    video_tokenizer: VideoTokenizerConfig
+    audio_tokenizer: AudioTokenizerConfig
+    latent_action: LatentActionConfig
+    dynamics: DynamicsConfig
+    sampling: SamplingConfig = SamplingConfig()
+
+    @property
+    def played_actions(self) -> ActionSpace:
+        """The space that `step` takes: the true actions, or the latent codes where the world was trained on those."""
+        if self.dynamics.actions == "latent":
+            return latent_action_space(self.latent_action.codes)
+        return self.actions
+
+
+# ---------------------------------------------------------------------------- how it is trained
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One training stage: optimizer, batches, and how often to log, evaluate and save."""
+
+    steps: int = 1000
+    batch: int = 8
+    frames: int = 8  # T, frames of one training window
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    schedule: str = "cosine"  # or "wsd": warm-up, stable, linear decay over the last fifth
+    optimizer: str = "adamw"  # or "sgd", for tests of exactness
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    ema: float = 0.0  # 0: off
+    loud: float = 0.0  # share of windows drawn around loud moments
+    log_every: int = 20
+    eval_every: int = 500
+    save_every: int = 500
+
+    def __post_init__(self):
+        _check(self.steps > 0 and self.batch > 0 and self.frames > 0, "steps, batch and frames must be positive")
+        _check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
+        _check(self.optimizer in ("adamw", "sgd"), f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
+        _check(0 <= self.loud <= 1 and 0 <= self.ema < 1, "loud must lie in [0, 1], ema in [0, 1)")
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 takes all that remain."""
+
+    data: int = -1
+    fsdp: int = 1
+    context: int = 1
+    tensor: int = 1
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        return (self.data, self.fsdp, self.context, self.tensor)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The stages in their order, and what they share."""
+
+    video_tokenizer: StageConfig = StageConfig()
+    audio_tokenizer: StageConfig = StageConfig()
+    latent_action: StageConfig = StageConfig()
+    dynamics: StageConfig = StageConfig()
+    motion_weight: float = 1.0  # weight of moving pixels in the video losses, 1: as much as the whole frame
+    cold_share: float = 0.2  # share of dynamics windows encoded from their own first frame
+    workers: int = 0  # Grain worker processes; the batch order depends on it
+    keep: int = 2  # checkpoints kept
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One file of `configs/`: what to model and how to train it."""
+
+    video_tokenizer: VideoTokenizerConfig = VideoTokenizerConfig()
+    audio_tokenizer: AudioTokenizerConfig = AudioTokenizerConfig()
+    latent_action: LatentActionConfig = LatentActionConfig()
+    dynamics: DynamicsConfig = DynamicsConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    train: TrainConfig = TrainConfig()
+    mesh: MeshConfig = MeshConfig()
+    seed: int = 0
+
+
+def resolve(experiment: ExperimentConfig, media: MediaSpec, actions: ActionSpace) -> WorldConfig:
+    """The world that `experiment` makes of data with these sizes and actions; raises OysterError where they clash."""
+    sizes = dict(height=media.height, width=media.width)
+    video = dataclasses.replace(experiment.video_tokenizer, **sizes)
+    audio = dataclasses.replace(experiment.audio_tokenizer, samples_per_frame=media.samples_per_frame)
+    latent = dataclasses.replace(
+        experiment.latent_action,
+        samples_per_frame=media.samples_per_frame,
+        audio_patch=math.gcd(experiment.latent_action.audio_patch, media.samples_per_frame),
+        **sizes,
+    )
+    played = latent.codes if experiment.dynamics.actions == "latent" else actions.sizes
+    dynamics = dataclasses.replace(
+        experiment.dynamics,
+        video_tokens=video.tokens,
+        audio_tokens=audio.tokens,
+        video_codes=video.quantizer.codebook_size,
+        audio_codes=audio.quantizer.codebook_size,
+        action_sizes=played,
+    )
+    return WorldConfig(media, actions, video, audio, latent, dynamics, experiment.sampling)
+
+
+# ---------------------------------------------------------------------------- dict <-> dataclass
+
+
+def to_dict(config) -> dict:
+    """A dataclass as plain JSON types; `from_dict` is its inverse."""
+
+    def plain(value):
+        if dataclasses.is_dataclass(value):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, tuple):
+            return [plain(v) for v in value]
+        return str(value) if isinstance(value, Fraction) else value
+
+    return plain(config)
+
+
+def from_dict(cls, data: dict, path: str = "config"):
+    """Builds `cls` from a dict, checking every field; raises OysterError naming the field that does not fit."""
+
+    def build(kind, value, where):
+        if dataclasses.is_dataclass(kind):
+            _check(isinstance(value, dict), f"{where} must be a mapping, got {type(value).__name__}")
+            hints = typing.get_type_hints(kind)
+            unknown = sorted(set(value) - set(hints))
+            _check(not unknown, f"{where} has no field {', '.join(unknown)}; it has {', '.join(sorted(hints))}")
+            try:
+                return kind(**{k: build(hints[k], v, f"{where}.{k}") for k, v in value.items()})
+            except TypeError as e:
+                raise OysterError(f"{where}: {e}") from None
+        if typing.get_origin(kind) is tuple:
+            item = typing.get_args(kind)[0]
+            _check(isinstance(value, (list, tuple)), f"{where} must be a list, got {value!r}")
+            return tuple(build(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+        if kind is Fraction:
+            try:
+                return Fraction(value)
+            except (ValueError, ZeroDivisionError):
+                raise OysterError(f"{where} must be a number or a ratio like 35/4, got {value!r}") from None
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        _check(isinstance(value, kind), f"{where} must be {kind.__name__}, got {value!r}")
+        return value
+
+    return build(cls, data, path)
+
+
+def first_difference(a: dict, b: dict, path: str = "config") -> str | None:
+    """Names the first field in which two config dicts differ, with both values; None if they are equal."""
+    for key in sorted(set(a) | set(b)):
+        x, y = a.get(key), b.get(key)
+        if isinstance(x, dict) and isinstance(y, dict):
+            if found := first_difference(x, y, f"{path}.{key}"):
+                return found
+        elif x != y:
+            return f"{path}.{key}: {x!r} against {y!r}"
+    return None
+
+
+def as_config_dict(config):
+    """An experiment as the `ml_collections.ConfigDict` that a config file returns and `--config.FIELD=` overrides."""
+    from ml_collections import ConfigDict
+
+    def plain(value):
+        if dataclasses.is_dataclass(value):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return value
+
+    return ConfigDict(plain(config))

@@ -1,0 +1,161 @@
+"""The embedded reef as a source: a swimmer that wanders, looks for pearls, and lives through changing prompts."""
+
+from collections.abc import Iterator
+from functools import cache, partial
+from operator import itemgetter
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from oyster_jax.data.sources.base import RawClip, SourceOptions
+from oyster_jax.errors import OysterError
+from oyster_jax.sims import reef
+from oyster_jax.sims.reef_map import BODY_FREE, PEARLS
+
+EPISODE_FRAMES = 256
+SCENE_FRAMES = 128  # a scene lasts so long on average
+
+
+def make(argument: str, options: SourceOptions) -> "ReefSource":
+    """The reef; it takes no argument, and raises OysterError for sizes and rates other than its own."""
+    if argument:
+        raise OysterError(f"source 'reef' takes no argument, got '{argument}'")
+    media = reef.MEDIA
+    for name, asked, own in (
+        ("size", options.size, media.height),
+        ("fps", options.fps, media.fps),
+        ("sample_rate", options.sample_rate, media.sample_rate),
+    ):
+        if asked is not None and str(asked) != str(own):
+            raise OysterError(f"the reef has {name} {own} and no other, got {asked}")
+    if options.policy not in (None, "wander", "random"):
+        raise OysterError(f"the reef is played by policy 'wander' or 'random', got '{options.policy}'")
+    return ReefSource(options)
+
+
+class ReefSource:
+    """Endless episodes of 256 frames, each a function of (seed, index) alone."""
+
+    name = "reef"
+    media = reef.MEDIA
+    actions = reef.ACTIONS
+    episodes = None
+
+    def __init__(self, options: SourceOptions = SourceOptions()):
+        self._seed = options.seed
+        self._random_share = 1.0 if options.policy == "random" else options.random_share
+
+    def episode(self, index: int, clip_frames: int) -> Iterator[RawClip]:
+        """Clips of at most `clip_frames` frames; see `Source.episode`."""
+        key = jax.random.fold_in(jax.random.key(self._seed), index)
+        played = jax.device_get(_play(key, self._random_share))
+        for start in range(0, EPISODE_FRAMES, clip_frames):
+            yield _clip(jax.tree.map(itemgetter(slice(start, start + clip_frames)), played))
+
+    def notes(self) -> list[str]:
+        return []
+
+
+class _Frames(NamedTuple):
+    """A recorded episode, [T, ...] each."""
+
+    video: jax.Array
+    audio: jax.Array
+    action: jax.Array
+    scene: reef.Scene
+    truth: dict[str, jax.Array]
+
+
+def _clip(frames: _Frames) -> RawClip:
+    """One prompt for each stretch of frames with the same scene."""
+    scenes = np.stack(frames.scene, axis=1)
+    changes = np.any(scenes[1:] != scenes[:-1], axis=1)
+    prompt_id = np.concatenate([[0], np.cumsum(changes)]).astype(np.int32)
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    prompts = tuple(reef.caption(reef.Scene(*scenes[t])) for t in starts)
+    return RawClip(frames.video, frames.audio, frames.action, prompts, prompt_id, frames.truth)
+
+
+# ---------------------------------------------------------------------------- who plays
+
+
+class _Mood(NamedTuple):
+    """What the swimmer is about, held for some frames. [] each."""
+
+    frames: jax.Array  # left until it changes its mind
+    random: jax.Array  # bool: wanders; else it heads for the pearl
+    action: jax.Array  # i32[4]
+
+
+def _calm() -> _Mood:
+    return _Mood(jnp.int32(0), jnp.bool_(True), jnp.zeros(len(reef.ACTIONS.factors), jnp.int32))
+
+
+@cache
+def _to_pearls() -> np.ndarray:
+    """The heading that leads the shortest way around the rocks to each pearl, i32[8,64,64] by pearl, y and x."""
+    steps = np.full((len(PEARLS), *BODY_FREE.shape), np.inf)
+    steps[np.arange(len(PEARLS)), PEARLS[:, 1], PEARLS[:, 0]] = 0
+    while True:
+        around = np.stack([np.roll(steps, (-y, -x), axis=(1, 2)) + np.hypot(x, y) for x, y in reef.MOVES[1:]])
+        nearer = np.where(BODY_FREE, np.minimum(steps, around.min(axis=0)), np.inf)
+        if np.array_equal(nearer, steps):
+            return 1 + around.argmin(axis=0).astype(np.int32)
+        steps = nearer
+
+
+def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
+    """The next mood and with it the next action, on seeing `state`."""
+    dice = iter(jax.random.uniform(key, (10,)))
+    chance = lambda share: next(dice) < share
+    draw = lambda n: (next(dice) * n).astype(jnp.int32)
+    over = mood.frames <= 0
+    random = jnp.where(over, chance(random_share), mood.random)
+    wandering = jnp.maximum(draw(len(reef.MOVES) + 1) - 1, 0)
+    rests = random & (wandering == 0)  # chosen twice as often, and longer: an idle player must be learnt too
+    frames = jnp.where(over, (3 + draw(14)) * jnp.where(rests, 3, 1), mood.frames) - 1
+    bored = (state.touching > 0) & chance(0.2)  # of swimming against the shore
+    heading, speed, light, call = mood.action
+
+    seeking = jnp.asarray(_to_pearls())[state.pearl, state.body[1], state.body[0]]
+    heading = jnp.where(random, jnp.where(over | bored, wandering, heading), seeking)
+    speed = jnp.where(over, draw(len(reef.PIXELS)), speed)
+    light = jnp.where(chance(1 / 30), 1 - light, light)
+    pitch = 1 + draw(reef.ACTIONS.sizes[reef.CALL] - 1)
+    begun = jnp.where(chance(1 / 20), pitch, 0)
+    ended = jnp.where(chance(1 / 2), pitch, 0)  # a call often goes over into another
+    call = jnp.where(call == 0, begun, jnp.where(chance(1 / 5), ended, call))
+    return _Mood(frames, random, jnp.stack([heading, speed, light, call]))
+
+
+def _start(key) -> reef.ReefState:
+    reset_key, scene_key = jax.random.split(key)
+    return reef.reset(reset_key, reef.random_scene(scene_key))[0]
+
+
+@partial(jax.jit, static_argnames="length")
+def _play(key, random_share, length: int = EPISODE_FRAMES) -> _Frames:
+    """An episode of `length` frames: the moves one after the other, then pictures and sounds side by side."""
+    start_key, key = jax.random.split(key)
+
+    def frame(carry, key):
+        state, mood = carry
+        act, change, scene_key = jax.random.split(key, 3)
+        mood = _choose(act, mood, state, random_share)
+        changed = reef.set_scene(state, reef.random_scene(scene_key))
+        changes = jax.random.bernoulli(change, 1 / SCENE_FRAMES)
+        following = jax.tree.map(lambda a, b: jnp.where(changes, a, b), changed, state)
+        return (reef.advance(following, mood.action), mood), (state, mood)
+
+    _, (states, moods) = jax.lax.scan(frame, (_start(start_key), _calm()), jax.random.split(key, length))
+    video, audio = jax.lax.map(reef.observe, states, batch_size=32)
+    truth = {
+        "body": states.body,
+        "fish": states.fish,
+        "pearl": jnp.asarray(PEARLS)[states.pearl],
+        "events": jax.vmap(reef.events)(states),
+        "random": moods.random,
+    }
+    return _Frames(video, audio, moods.action, states.scene, truth)

@@ -1,0 +1,8 @@
+"""The one exception for mistakes that a caller can mend."""
+
+
+class OysterError(ValueError):
+    """Bad input at a boundary: the message names the thing and the fix.
+
+    The command line prints it as one line and exits with code 2; every other exception is a bug and keeps its traceback.
+    """

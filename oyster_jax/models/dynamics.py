@@ -1,0 +1,110 @@
+"""The dynamics model: one joint sequence a frame, [action | video | audio], attending to prompt and past.
+
+One forward pass serves three uses. *Commit*: a frame's final tokens, to get the K/V that later frames read. *Predict*:
+a frame whose tokens are partly masked, reading the committed past. *Train*: both over whole clips. They differ only in
+their arguments, so that training and sampling compute the same thing.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from oyster_jax.config import DynamicsConfig
+from oyster_jax.models.text_encoder import TextEncoder
+from oyster_jax.nn.layers import dense, embed, table
+from oyster_jax.nn.transformer import STTransformer
+from oyster_jax.types import KV, TokenFrame
+
+
+class Logits(NamedTuple):
+    """Unnormalised log-probabilities: video [B, T, N, codes], audio [B, T, K, codes], float32."""
+
+    video: jax.Array
+    audio: jax.Array
+
+
+class Dynamics(nn.Module):
+    cfg: DynamicsConfig
+
+    def setup(self):
+        c, t = self.cfg, self.cfg.transformer
+        self.video_embed = embed(c.video_codes, t.width)
+        self.audio_embed = embed(c.audio_codes, t.width)
+        self.action_embed = [embed(n + 1, t.width) for n in c.action_sizes]  # the last entry is "no action"
+        self.mask_token = table(self, "mask_token", (2, t.width))  # one for each modality
+        self.place = table(self, "place", (c.frame_tokens, t.width))
+        self.level_embed = embed(c.corruption_levels + 2, t.width)  # clean, corrupted 1 .. levels, being predicted
+        self.text = TextEncoder(c.text)
+        self.text_kv = dense((t.layers, 2, t.groups, t.head_dim), ("embed", None, None, "heads", None), t.dtype)
+        self.transformer = STTransformer(t)
+        self.video_head = dense(c.video_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
+        self.audio_head = dense(c.audio_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
+
+    def read_prompt(self, prompt_BMP: jax.Array) -> KV:
+        """Prompts uint8 [B, M, max_bytes] to every layer's K/V [L, B, M + 1, P, groups, head_dim].
+
+        Entry M is the null prompt: the condition that guidance drops to.
+        """
+        b, m, size = prompt_BMP.shape
+        prompt = jnp.concatenate([prompt_BMP, jnp.zeros((b, 1, size), prompt_BMP.dtype)], axis=1)
+        e_p = self.text(prompt.reshape(b * (m + 1), size))
+        kv = self.text_kv(e_p).reshape(b, m + 1, *e_p.shape[1:2], *self.text_kv.features)
+        k, v = jnp.moveaxis(kv, (3, 4), (0, 1)).swapaxes(0, 1)
+        return KV(k, v)
+
+    def __call__(
+        self,
+        tokens: TokenFrame,
+        masked: TokenFrame | None,
+        action_BTA: jax.Array,
+        level_BT: jax.Array | None,
+        position_BT: jax.Array,
+        prompt: KV,
+        prompt_id_BT: jax.Array,
+        past: KV | None = None,
+        past_mask: jax.Array | None = None,
+    ) -> tuple[Logits, KV]:
+        """Logits of every token, and the present's K/V.
+
+        tokens: int32 [B, T, N] and [B, T, K]; `masked`, bool of the same shapes, hides those that are to be predicted.
+        action_BTA: the action that *led to* each frame, -1 for none.
+        level_BT: corruption level of committed frames, 0 for clean; None for frames that are being predicted.
+        prompt, prompt_id_BT: from `read_prompt`, and which entry is in force at each frame.
+        past, past_mask: as for `STTransformer`.
+        """
+        c = self.cfg
+        x = self._embed(tokens, masked, action_BTA, level_BT)
+        force = jax.tree.map(lambda a: _select(a, prompt_id_BT), prompt)
+        x, present = self.transformer(x, position_BT, past, past_mask, force)
+        video, audio = jnp.split(x[:, :, 1:], [c.video_tokens], axis=2)
+        return Logits(self.video_head(video), self.audio_head(audio)), present
+
+    def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, action_BTA, level_BT) -> jax.Array:
+        c = self.cfg
+        video, audio = self.video_embed(tokens.video), self.audio_embed(tokens.audio)
+        if masked is not None:
+            video = jnp.where(masked.video[..., None], self.mask_token[0], video)
+            audio = jnp.where(masked.audio[..., None], self.mask_token[1], audio)
+        action = jnp.zeros((*tokens.video.shape[:2], c.transformer.width))
+        for i, (size, factor) in enumerate(zip(c.action_sizes, self.action_embed)):
+            value = action_BTA[..., i]
+            action += factor(jnp.where(value < 0, size, value))
+        x = jnp.concatenate([action[:, :, None], video, audio], axis=2) + self.place
+        level = c.corruption_levels + 1 if level_BT is None else level_BT
+        level = self.level_embed(jnp.broadcast_to(level, tokens.video.shape[:2]))
+        return x + level[:, :, None]
+
+
+def _select(kv: jax.Array, prompt_id_BT: jax.Array) -> jax.Array:
+    """[L, B, M, P, ...] and int32 [B, T] to [L, B, T, P, ...]."""
+    return jax.vmap(lambda entry, ids: entry[:, ids], (1, 0), 1)(kv, prompt_id_BT)
+
+
+def leading_action(action_BTA: jax.Array) -> jax.Array:
+    """The action that led to each frame: `action[t-1]`, and "no action" (-1) for a first frame, whose past is unknown.
+
+    Clips store `action[t]`, chosen on seeing frame t; token frame t carries `action[t-1]`.
+    """
+    return jnp.concatenate([jnp.full_like(action_BTA[:, :1], -1), action_BTA[:, :-1]], axis=1)

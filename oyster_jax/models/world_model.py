@@ -1,0 +1,124 @@
+"""The bundle of a trained world: config and parameters, and the folder that holds them."""
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from oyster_jax.config import WorldConfig, from_dict, to_dict
+from oyster_jax.errors import OysterError
+from oyster_jax.models.audio_tokenizer import AudioTokenizer
+from oyster_jax.models.dynamics import Dynamics
+from oyster_jax.models.latent_action import LatentActionModel
+from oyster_jax.models.video_tokenizer import VideoTokenizer
+
+SCHEMA = 1
+WORLD_FILE, PARAMS_FILE = "world.json", "params.safetensors"
+EMBEDDED = Path(__file__).parent.parent / "worlds" / "embedded"  # worlds that come with the package, by name
+
+
+MODULES = {
+    "video_tokenizer": lambda c: VideoTokenizer(c.video_tokenizer),
+    "audio_tokenizer": lambda c: AudioTokenizer(c.audio_tokenizer),
+    "latent_action": lambda c: LatentActionModel(c.latent_action),
+    "dynamics": lambda c: Dynamics(c.dynamics),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """A pytree: `params` are its leaves, `{"video_tokenizer": …, "dynamics": …}`; `config` is static and hashable."""
+
+    params: dict
+    config: WorldConfig
+
+    def apply(self, name: str, *args, method: str = "__call__", **kwargs):
+        """Runs `method` of the part called `name` (a key of MODULES) with its parameters."""
+        if name not in self.params:
+            raise OysterError(f"this world has no trained {name}; train that stage and export again")
+        return MODULES[name](self.config).apply({"params": self.params[name]}, *args, method=method, **kwargs)
+
+
+jax.tree_util.register_dataclass(World, data_fields=["params"], meta_fields=["config"])
+
+
+def save_world(world: World, folder: str | Path, training: dict | None = None) -> None:
+    """Writes the folder that `load` reads: `world.json` and `params.safetensors`. `training` describes the data."""
+    from safetensors.numpy import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = save(_flatten(world.params))
+    info = {
+        "schema": SCHEMA,
+        "config": to_dict(world.config),
+        "training": training or {},
+        "sha256": {PARAMS_FILE: hashlib.sha256(raw).hexdigest()},
+    }
+    # Parameters first: a world.json always describes parameters that are already there.
+    _replace_file(folder / PARAMS_FILE, raw)
+    _replace_file(folder / WORLD_FILE, json.dumps(info, indent=1).encode())
+
+
+def load(name: str | Path) -> World:
+    """Loads a world: a folder made by `oyster train`, or the name of one that comes with the package.
+
+    Raises OysterError if there is none, or if its files are damaged or of another schema.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as load_safetensors
+
+    folder = Path(name)
+    if not folder.exists() and (EMBEDDED / str(name) / WORLD_FILE).exists():
+        folder = EMBEDDED / str(name)
+    try:
+        info = json.loads((folder / WORLD_FILE).read_text())
+        raw = (folder / PARAMS_FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise OysterError(f"no world at {name}: it needs {WORLD_FILE} and {PARAMS_FILE}, as `oyster train` exports") from None
+    except ValueError as e:
+        raise OysterError(f"{folder / WORLD_FILE} is not readable JSON ({e}); export the world again") from None
+    if not isinstance(info, dict) or info.get("schema") != SCHEMA:
+        raise OysterError(f"{folder} is not a world of schema {SCHEMA}; export it again")
+    if hashlib.sha256(raw).hexdigest() != info["sha256"][PARAMS_FILE]:
+        raise OysterError(f"{folder / PARAMS_FILE} does not match its hash in {WORLD_FILE}; export the world again")
+    try:
+        params = _unflatten(load_safetensors(raw))
+    except SafetensorError as e:
+        raise OysterError(f"{folder / PARAMS_FILE} is not readable ({e}); export the world again") from None
+    return World(params, from_dict(WorldConfig, info["config"], str(folder / WORLD_FILE)))
+
+
+def _replace_file(path: Path, raw: bytes) -> None:
+    tmp = path.with_name(path.name + ".tmp")
+    try:
+        tmp.write_bytes(raw)
+        os.replace(tmp, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            tmp.unlink()
+        raise
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, np.ndarray]:
+    flat = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        flat |= _flatten(value, path + "/") if isinstance(value, dict) else {path: np.asarray(value)}
+    return flat
+
+
+def _unflatten(flat: dict[str, np.ndarray]) -> dict:
+    tree: dict = {}
+    for path, value in flat.items():
+        *parents, leaf = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = jax.numpy.asarray(value)
+    return tree

@@ -1,0 +1,111 @@
+"""Attention over the tokens of a frame (spatial) and over the past of one token (temporal).
+
+Temporal attention never mutates a cache: it reads the keys and values of past frames and returns those of the present.
+Training, prefill and sampling all run this one function, so that they agree by construction.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from oyster_jax.config import TransformerConfig
+from oyster_jax.nn.layers import dense
+from oyster_jax.types import KV
+
+# Frame counters wrap here without a trace: every rotary frequency is a whole number of turns per period.
+ROTARY_PERIOD = 4096
+
+
+def rotary_angles(position: jax.Array, head_dim: int) -> tuple[jax.Array, jax.Array]:
+    """Cosines and sines, float32 [..., head_dim / 2], of rotary embeddings (RoFormer, arXiv 2104.09864) at frames
+    `position` (int32 [...]).
+
+    Frequencies fall from 1 radian a frame to one turn in ROTARY_PERIOD frames, each rounded to a whole number of turns
+    a period: the angle of frame t and of frame t + ROTARY_PERIOD are the same bits, however long a session runs.
+    """
+    turns = np.geomspace(ROTARY_PERIOD / (2 * np.pi), 1, head_dim // 2).round().astype(np.int32)
+    steps = (position[..., None] % ROTARY_PERIOD * turns) % ROTARY_PERIOD
+    angle = steps.astype(jnp.float32) * (2 * np.pi / ROTARY_PERIOD)
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def rotate(x: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Turns the feature pairs of x [B, T, N, heads, head_dim] by the angles [B, T, head_dim / 2] of their frame."""
+    cos, sin = (a[:, :, None, None].astype(x.dtype) for a in angles)
+    a, b = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+def banded_mask(frames: int, window: int) -> jax.Array:
+    """bool [1, T, T]: frame t reads frames t - window + 1 .. t - 1. (Its own frame comes beside the past.)"""
+    distance = np.arange(frames)[:, None] - np.arange(frames)[None]
+    return jnp.asarray((distance > 0) & (distance < window))[None]
+
+
+def unit(x: jax.Array) -> jax.Array:
+    """Scales feature vectors to unit RMS (queries and keys: attention logits then stay bounded)."""
+    x32 = x.astype(jnp.float32)
+    return (x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + 1e-6)).astype(x.dtype)
+
+
+class SpatialAttention(nn.Module):
+    """Every token of a frame attends to every token of its frame, and to the prompt in force at that frame."""
+
+    cfg: TransformerConfig
+
+    @nn.compact
+    def __call__(self, x_BTND: jax.Array, prompt: KV | None = None) -> jax.Array:
+        """`prompt`: keys and values [B, T, P, groups, head_dim] of each frame's prompt tokens."""
+        c = self.cfg
+        q, k, v = project(c, x_BTND)
+        if prompt is not None:
+            k = jnp.concatenate([k, prompt.k.astype(k.dtype)], axis=2)
+            v = jnp.concatenate([v, prompt.v.astype(v.dtype)], axis=2)
+        q = q.reshape(*q.shape[:-2], c.groups, c.heads // c.groups, c.head_dim)
+        logits = jnp.einsum("btnghd,btmgd->btghnm", q, k, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(logits * c.head_dim**-0.5, axis=-1).astype(v.dtype)
+        out = jnp.einsum("btghnm,btmgd->btnghd", weights, v)
+        return merge(c, out)
+
+
+class TemporalAttention(nn.Module):
+    """Each token attends to itself and to the tokens at its place in past frames."""
+
+    cfg: TransformerConfig
+
+    @nn.compact
+    def __call__(self, x_BTND, angles, past: KV | None, past_mask) -> tuple[jax.Array, KV]:
+        """Returns the output and the present's keys and values [B, T, N, groups, head_dim].
+
+        `past`: keys and values [B, F, N, groups, head_dim] of F other frames, `past_mask` bool [B or 1, T, F] says
+        which of them a frame may read. None: the past of each frame are the frames of `x` itself.
+        """
+        c = self.cfg
+        q, k, v = project(c, x_BTND)
+        q, k = rotate(q, angles), rotate(k, angles)
+        present = KV(k, v)
+        past = present if past is None else past
+        q = q.reshape(*q.shape[:-2], c.groups, c.heads // c.groups, c.head_dim)
+        old = jnp.einsum("btnghd,bfngd->bnghtf", q, past.k.astype(q.dtype), preferred_element_type=jnp.float32)
+        own = jnp.einsum("btnghd,btngd->bnght", q, k, preferred_element_type=jnp.float32)[..., None]
+        old = jnp.where(past_mask[:, None, None, None], old, -jnp.inf)
+        weights = jax.nn.softmax(jnp.concatenate([old, own], -1) * c.head_dim**-0.5, axis=-1).astype(v.dtype)
+        out = jnp.einsum("bnghtf,bfngd->btnghd", weights[..., :-1], past.v.astype(v.dtype))
+        out += jnp.einsum("bnght,btngd->btnghd", weights[..., -1], v)
+        return merge(c, out), present
+
+
+def project(c: TransformerConfig, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries [..., heads, head_dim], keys and values [..., groups, head_dim] of tokens [..., D]."""
+    axes = ("embed", "heads", "head_dim")
+    q = dense((c.heads, c.head_dim), axes, c.dtype, name="query")(x)
+    k = dense((c.groups, c.head_dim), axes, c.dtype, name="key")(x)
+    v = dense((c.groups, c.head_dim), axes, c.dtype, name="value")(x)
+    return unit(q), unit(k), v
+
+
+def merge(c: TransformerConfig, out: jax.Array) -> jax.Array:
+    """Heads [..., groups, heads / groups, head_dim] back to the model width."""
+    out = out.reshape(*out.shape[:-3], c.heads, c.head_dim)
+    return dense(c.width, ("heads", "head_dim", "embed"), c.dtype, axis=(-2, -1), name="out")(out)

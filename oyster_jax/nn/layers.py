@@ -1,0 +1,52 @@
+"""The few dense, embedding and norm layers, with the logical axis names that sharding rules read."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+# Logical axes of weights: layers, embed (model width), heads, head_dim, mlp, vocab; None is never sharded.
+
+
+def dense(features, axes: tuple, dtype, *, axis=-1, bias: bool = False, scale: float = 1.0, name: str | None = None):
+    """A DenseGeneral whose kernel carries logical `axes`, one for each kernel dimension."""
+    return nn.DenseGeneral(
+        features,
+        axis=axis,
+        use_bias=bias,
+        dtype=dtype,
+        kernel_init=nn.with_logical_partitioning(nn.initializers.variance_scaling(scale, "fan_in", "normal"), axes),
+        bias_init=nn.with_logical_partitioning(
+            nn.initializers.zeros, axes[-(1 if isinstance(features, int) else len(features)) :]
+        ),
+        name=name,
+    )
+
+
+def embed(size: int, width: int, name: str | None = None):
+    """A table of `size` learned vectors."""
+    init = nn.with_logical_partitioning(nn.initializers.normal(0.02), ("vocab", "embed"))
+    return nn.Embed(size, width, embedding_init=init, name=name)
+
+
+def table(module: nn.Module, name: str, shape: tuple[int, ...]):
+    """Learned vectors that are added or inserted (positions, a mask token, a null prompt): float32 `shape`."""
+    axes = (*(None,) * (len(shape) - 1), "embed")
+    return module.param(name, nn.with_logical_partitioning(nn.initializers.normal(0.02), axes), shape)
+
+
+def norm(dtype, name: str | None = None):
+    """RMS norm over the model width, computed in float32."""
+    init = nn.with_logical_partitioning(nn.initializers.ones, ("embed",))
+    return nn.RMSNorm(epsilon=1e-6, dtype=dtype, scale_init=init, name=name)
+
+
+class MLP(nn.Module):
+    """Two dense layers with a GELU between, the hidden one `ratio` times as wide."""
+
+    width: int
+    ratio: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x):
+        h = dense(self.width * self.ratio, ("embed", "mlp"), self.dtype, name="up")(x)
+        return dense(self.width, ("mlp", "embed"), self.dtype, name="down")(nn.gelu(h))

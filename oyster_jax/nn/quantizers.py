@@ -1,0 +1,81 @@
+"""Vectors to codes and back, behind one interface: finite scalar quantization, or a cosine codebook."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from oyster_jax.config import QuantizerConfig
+
+
+class Quantized(NamedTuple):
+    """What quantizing latents [..., code_dim] gives."""
+
+    vector: jax.Array  # float32 [..., code_dim], gradients pass straight through
+    code: jax.Array  # int32 [...]
+    loss: jax.Array  # float32 [], commitment and codebook loss; 0 for FSQ
+
+
+class Quantizer(nn.Module):
+    """`__call__` quantizes, `lookup` is the inverse: `lookup(q(z).code) == q(z).vector`."""
+
+    cfg: QuantizerConfig
+
+    def setup(self):
+        c = self.cfg
+        if c.kind == "vq":
+            init = nn.with_logical_partitioning(nn.initializers.normal(1.0), ("vocab", None))
+            self.codebook = self.param("codebook", init, (c.codes, c.dim))
+
+    def __call__(self, z: jax.Array) -> Quantized:
+        z = z.astype(jnp.float32)
+        return fsq(z, self.cfg.levels) if self.cfg.kind == "fsq" else cosine_vq(z, self.codebook)
+
+    def lookup(self, code: jax.Array) -> jax.Array:
+        """Codes int32 [...] to vectors float32 [..., code_dim]."""
+        if self.cfg.kind == "fsq":
+            return fsq_lookup(code, self.cfg.levels)
+        return jnp.take(_unit(self.codebook), code, axis=0)
+
+
+def fsq(z: jax.Array, levels: tuple[int, ...]) -> Quantized:
+    """Rounds each feature to one of `levels[i]` values (arXiv 2309.15505, section 3.1)."""
+    n = np.asarray(levels, np.float32)
+    half = (n - 1) * (1 + 1e-3) / 2
+    offset = np.where(n % 2 == 0, 0.5, 0.0)
+    bounded = jnp.tanh(z + np.arctanh(offset / half)) * half - offset
+    rounded = bounded + jax.lax.stop_gradient(jnp.round(bounded) - bounded)
+    digits = (jax.lax.stop_gradient(rounded) + n // 2).astype(jnp.int32)
+    basis = np.cumprod([1, *levels[:-1]]).astype(np.int32)
+    return Quantized(rounded / (n // 2), (digits * basis).sum(-1), jnp.zeros(()))
+
+
+def fsq_lookup(code: jax.Array, levels: tuple[int, ...]) -> jax.Array:
+    """The vector of an FSQ code: mixed-radix digits, centred and scaled to [-1, 1]."""
+    basis = np.cumprod([1, *levels[:-1]]).astype(np.int32)
+    n = np.asarray(levels)
+    digits = code[..., None] // basis % n
+    return (digits - n // 2).astype(jnp.float32) / (n // 2).astype(np.float32)
+
+
+def cosine_vq(z: jax.Array, codebook: jax.Array, commitment: float = 0.25) -> Quantized:
+    """Nearest codebook vector by cosine, both sides on the unit sphere; the codebook learns by gradient."""
+    z, codebook = _unit(z), _unit(codebook)
+    code = jnp.argmax(z @ codebook.T, axis=-1).astype(jnp.int32)
+    vector = jnp.take(codebook, code, axis=0)
+    stop = jax.lax.stop_gradient
+    loss = jnp.mean(jnp.sum((stop(z) - vector) ** 2, -1)) + commitment * jnp.mean(jnp.sum((z - stop(vector)) ** 2, -1))
+    return Quantized(z + stop(vector - z), code, loss)
+
+
+def usage(code: jax.Array, size: int) -> dict[str, jax.Array]:
+    """How many codes are in use, and their perplexity (2 to the entropy), over codes int32 [...]."""
+    share = jnp.bincount(code.reshape(-1), length=size) / code.size
+    entropy = -jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.maximum(share, 1e-12)), 0.0))
+    return {"codes_used": jnp.sum(share > 0), "perplexity": jnp.exp(entropy)}
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    return x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-12)

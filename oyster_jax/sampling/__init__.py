@@ -1,0 +1,1 @@
+"""Playing a trained world: `reset`, `prefill`, `step`, `rollout`. Pure functions over pytrees."""

@@ -1,0 +1,262 @@
+"""The rollout: a session's whole state as a pytree, and the functions that carry it on by a frame.
+
+`step` = `predict` (what the user waits for) + `commit` (which can run after the frame was handed out). The functions
+are pure and traceable and never donate; `compile_step` is the one place that does.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from oyster_jax.config import SamplingConfig
+from oyster_jax.errors import OysterError
+from oyster_jax.models.audio_tokenizer import AudioState, initial_state
+from oyster_jax.models.dynamics import Logits, leading_action
+from oyster_jax.models.text_encoder import prompt_bytes
+from oyster_jax.models.video_tokenizer import frame_positions, to_uint8
+from oyster_jax.models.world_model import World
+from oyster_jax.sampling import cache, maskgit
+from oyster_jax.types import KV, Clip, Observation, TokenFrame
+
+
+class RolloutState(NamedTuple):
+    """Everything about B sessions. Elements may differ in age, prompt and whether they are active."""
+
+    key: jax.Array  # typed keys [B]
+    position: jax.Array  # int32 [B], frames committed
+    active: jax.Array  # bool [B]; a paused session's state stays unchanged to the bit
+    prompt: KV  # [L, B, 2, P, groups, head_dim]: the prompt in force, and the null prompt
+    dynamics: KV  # ring buffers of past K/V, see `sampling.cache`
+    video: KV  # the same, of the video decoder
+    audio: AudioState  # of the sound decoder
+
+
+class Pending(NamedTuple):
+    """A predicted frame that is not yet part of the past."""
+
+    tokens: TokenFrame  # [B, N], [B, K]
+    action: jax.Array  # int32 [B, A]
+    key: jax.Array  # the sessions' next keys
+    video: KV  # the video decoder's present K/V
+    audio: AudioState
+
+
+def encode_prompt(world: World, text: str = "") -> KV:
+    """A prompt as every layer's K/V [L, 1, 2, P, groups, head_dim], ready for `reset` and `set_prompt`.
+
+    The empty prompt is no prompt. Raises OysterError over 256 bytes.
+    """
+    raw = jnp.asarray(prompt_bytes(text, world.config.dynamics.text.max_bytes))
+    return _read_prompt(world, raw)
+
+
+@jax.jit
+def _read_prompt(world: World, raw_P: jax.Array) -> KV:
+    return world.apply("dynamics", raw_P[None, None], method="read_prompt")
+
+
+def set_prompt(state: RolloutState, prompt: KV) -> RolloutState:
+    """An event: `prompt` is in force from the next frame on. What was committed keeps the prompt it was made under."""
+    force = jax.tree.map(lambda new, old: jnp.broadcast_to(new, old.shape).astype(old.dtype), prompt, state.prompt)
+    return state._replace(prompt=force)
+
+
+def init_state(world: World, key: jax.Array, prompt: KV | None = None, batch: int = 1) -> RolloutState:
+    """A state before its first frame. Consumes `key` (one typed key, split for the elements)."""
+    c = world.config
+    prompt = encode_prompt(world) if prompt is None else prompt
+    spread = lambda x: jnp.broadcast_to(x, (x.shape[0], batch, *x.shape[2:]))
+    return RolloutState(
+        key=jax.random.split(key, batch),
+        position=jnp.zeros(batch, jnp.int32),
+        active=jnp.ones(batch, bool),
+        prompt=jax.tree.map(spread, prompt),
+        dynamics=cache.init_cache(c.dynamics.transformer, batch, c.dynamics.frame_tokens),
+        video=cache.init_cache(c.video_tokenizer.decoder, batch, c.video_tokenizer.tokens),
+        audio=initial_state(c.audio_tokenizer, batch, c.audio_tokenizer.overlap),
+    )
+
+
+def reset(
+    world: World,
+    key: jax.Array,
+    prompt: KV | None = None,
+    image: jax.Array | None = None,
+    batch: int = 1,
+    sampling: SamplingConfig | None = None,
+) -> tuple[RolloutState, Observation]:
+    """Begins B sessions and shows their frame 0.
+
+    prompt: from `encode_prompt`. image: uint8 [H, W, 3] or [B, H, W, 3] to begin with (its sound is sampled, given the
+    picture); without one, frame 0 is sampled from the prompt. Consumes `key`.
+    """
+    state = init_state(world, key, prompt, batch)
+    none = jnp.full((batch, len(world.config.played_actions.factors)), -1, jnp.int32)
+    given = None
+    if image is not None:
+        size = (world.config.media.height, world.config.media.width, 3)
+        if image.shape[-3:] != size or image.dtype != jnp.uint8:
+            raise OysterError(f"the image must be uint8 {size}, got {image.dtype} {tuple(image.shape)}")
+        video = jnp.broadcast_to(image, (batch, *size))[:, None]
+        given, _ = world.apply("video_tokenizer", video, frame_positions(batch, 1), method="encode")
+        given = given[:, 0]
+    pending, obs = predict(world, state, none, sampling, given)
+    return commit(world, state, pending, sampling), obs
+
+
+def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Observation]:
+    """Begins B sessions with real clips; shows their last frame as the world sees it. Consumes `key`.
+
+    Equal, up to rounding, to committing the clips' frames one by one.
+    """
+    c = world.config
+    batch, frames = clip.video.shape[:2]
+    state = init_state(world, key, batch=batch)
+    position = frame_positions(batch, frames)
+    tokens, action = tokenize(world, clip)
+    prompts = world.apply("dynamics", clip.prompt, method="read_prompt")
+    level = jnp.zeros((batch, frames), jnp.int32)
+    _, present = world.apply(
+        "dynamics", tokens, None, leading_action(action), level, position, prompts, clip.prompt_id
+    )
+    pixels, video = world.apply("video_tokenizer", tokens.video, position, method="decode")
+    sound, audio = world.apply("audio_tokenizer", tokens.audio, method="decode")
+    last = clip.prompt_id[:, -1]
+    force = lambda x: jnp.stack([x[:, jnp.arange(batch), last], x[:, :, -1]], axis=2)
+    state = state._replace(
+        position=state.position + frames,
+        prompt=jax.tree.map(force, prompts),
+        dynamics=cache.write(state.dynamics, present, state.position, state.active),
+        video=cache.write(state.video, video, state.position, state.active),
+        audio=audio,
+    )
+    assert state.dynamics.k.shape[2] == c.dynamics.transformer.window - 1
+    return state, Observation(to_uint8(pixels[:, -1]), jnp.clip(sound[:, -1], -1, 1))
+
+
+def tokenize(world: World, clip: Clip) -> tuple[TokenFrame, jax.Array]:
+    """A clip's tokens [B, T, N] and [B, T, K], and the actions [B, T, A] that this world was trained on."""
+    batch, frames = clip.video.shape[:2]
+    video, _ = world.apply("video_tokenizer", clip.video, frame_positions(batch, frames), method="encode")
+    audio, _ = world.apply("audio_tokenizer", clip.audio, method="encode")
+    if world.config.dynamics.actions == "true":
+        return TokenFrame(video, audio), clip.action
+    codes = world.apply("latent_action", clip.video, clip.audio, method="encode")
+    return TokenFrame(video, audio), jnp.pad(codes, ((0, 0), (0, 1), (0, 0)), constant_values=-1)
+
+
+def predict(
+    world: World,
+    state: RolloutState,
+    action_BA: jax.Array,
+    sampling: SamplingConfig | None = None,
+    video_tokens: jax.Array | None = None,
+) -> tuple[Pending, Observation]:
+    """The next frame and its sound, given the action that leads to it. The state is only read.
+
+    video_tokens: int32 [B, N] where the picture is given and only its sound is to be sampled.
+    """
+    c, settings = world.config, sampling or world.config.sampling
+    batch = state.position.shape[0]
+    next_key, key = jnp.moveaxis(jax.vmap(jax.random.split)(state.key), 1, 0)
+    d, a = c.dynamics, c.audio_tokenizer
+    start = TokenFrame(jnp.zeros((batch, d.video_tokens), jnp.int32), jnp.zeros((batch, a.tokens), jnp.int32))
+    masked = jax.tree.map(lambda x: jnp.ones(x.shape, bool), start)
+    if video_tokens is not None:
+        start, masked = start._replace(video=video_tokens), masked._replace(video=jnp.zeros_like(masked.video))
+    logits = lambda tokens, masked: _guided_logits(world, state, tokens, masked, action_BA, settings)
+    tokens = maskgit.unmask(logits, start, masked, key, settings)
+    position = state.position[:, None]
+    pixels, video = world.apply(
+        "video_tokenizer",
+        tokens.video[:, None],
+        position,
+        state.video,
+        cache.past_mask(state.position, c.video_tokenizer.decoder.window),
+        method="decode",
+    )
+    sound, audio = world.apply("audio_tokenizer", tokens.audio[:, None], state.audio, method="decode")
+    pending = Pending(tokens, action_BA, next_key, video, audio)
+    return pending, Observation(to_uint8(pixels[:, 0]), jnp.clip(sound[:, 0], -1, 1))
+
+
+def commit(
+    world: World, state: RolloutState, pending: Pending, sampling: SamplingConfig | None = None
+) -> RolloutState:
+    """Makes a predicted frame part of the past, in the sessions that are active."""
+    settings = sampling or world.config.sampling
+    level = jnp.full_like(state.position, settings.commit_level)[:, None]
+    _, present = _forward(world, state, pending.tokens, None, pending.action, level)
+    on = state.active
+    keep = lambda new, old, axis: jnp.where(jnp.expand_dims(on, [i for i in range(new.ndim) if i != axis]), new, old)
+    return state._replace(
+        key=jnp.where(on, pending.key, state.key),
+        position=state.position + on,
+        dynamics=cache.write(state.dynamics, present, state.position, on),
+        video=cache.write(state.video, pending.video, state.position, on),
+        audio=AudioState(
+            keep(pending.audio.convs, state.audio.convs, 1), keep(pending.audio.edge, state.audio.edge, 0)
+        ),
+    )
+
+
+def step(
+    world: World, state: RolloutState, action_BA: jax.Array, sampling: SamplingConfig | None = None
+) -> tuple[RolloutState, Observation]:
+    """One frame further under `action` int32 [B, A]; -1 is "no action". The frame's random draw comes from the state.
+
+    Action values are the caller's to check (`world.config.played_actions.check`): this function is traceable.
+    """
+    pending, obs = predict(world, state, action_BA, sampling)
+    return commit(world, state, pending, sampling), obs
+
+
+def rollout(
+    world: World, state: RolloutState, action_TBA: jax.Array, sampling: SamplingConfig | None = None
+) -> tuple[RolloutState, Observation]:
+    """`step` under each of T actions; observations are stacked in front: video [T, B, H, W, 3], audio [T, B, S]."""
+    return jax.lax.scan(lambda s, a: step(world, s, a, sampling), state, action_TBA)
+
+
+def compile_step(world: World, batch: int = 1, donate: bool = True, sampling: SamplingConfig | None = None):
+    """`step` with the world bound, compiled ahead for `batch` sessions: `fast(state, action) -> (state, obs)`.
+
+    With `donate` the state passed in is used up (its buffers are written in place): keep only the returned one.
+    """
+    action = jax.ShapeDtypeStruct((batch, len(world.config.played_actions.factors)), jnp.int32)
+    state = jax.eval_shape(lambda w, k: init_state(w, k, batch=batch), world, jax.random.key(0))
+    run = jax.jit(lambda w, s, a: step(w, s, a, sampling), donate_argnums=1 if donate else ())
+    compiled = run.lower(world, state, action).compile()
+    return lambda state, action: compiled(world, state, action)
+
+
+def _forward(world: World, state: RolloutState, tokens, masked, action_BA, level, prompt_entry: int = 0):
+    """The dynamics on one frame after the state's past; `prompt_entry` 1 is the null prompt."""
+    one = lambda x: jax.tree.map(lambda a: a[:, None], x)
+    batch = state.position.shape[0]
+    return world.apply(
+        "dynamics",
+        one(tokens),
+        one(masked),
+        action_BA[:, None],
+        level,
+        state.position[:, None],
+        state.prompt,
+        jnp.full((batch, 1), prompt_entry),
+        state.dynamics,
+        cache.past_mask(state.position, world.config.dynamics.transformer.window),
+    )
+
+
+def _guided_logits(world, state, tokens, masked, action_BA, settings: SamplingConfig) -> Logits:
+    """Logits, moved away from those without the action or without the prompt (classifier-free guidance)."""
+    full, _ = _forward(world, state, tokens, masked, action_BA, None)
+    out = full
+    if settings.action_guidance:
+        bare, _ = _forward(world, state, tokens, masked, jnp.full_like(action_BA, -1), None)
+        out = jax.tree.map(lambda o, f, b: o + settings.action_guidance * (f - b), out, full, bare)
+    if settings.prompt_guidance:
+        bare, _ = _forward(world, state, tokens, masked, action_BA, None, prompt_entry=1)
+        out = jax.tree.map(lambda o, f, b: o + settings.prompt_guidance * (f - b), out, full, bare)
+    return out

@@ -1,0 +1,158 @@
+"""The one training loop. It knows tasks only by their three functions."""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import flax.linen as nn
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from oyster_jax.config import MediaSpec
+from oyster_jax.distributed.mesh import batch_sharding, put_batch, replicated, shardings
+from oyster_jax.errors import OysterError
+from oyster_jax.training.checkpoint import Checkpoints
+from oyster_jax.training.logging import Logger
+from oyster_jax.training.optimizer import make_optimizer
+from oyster_jax.training.tasks.base import Batch, Metrics, Task
+
+
+class TrainState(NamedTuple):
+    step: jax.Array  # int32 []
+    params: dict
+    optimizer: optax.OptState
+    ema: dict | None  # a running average of the parameters, where the stage asks for one
+
+
+def init_state(task: Task, key: jax.Array) -> TrainState:
+    """A boxed TrainState. Consumes `key`."""
+    params = task.init(key)
+    ema = params if task.stage.ema else None
+    return TrainState(jnp.zeros((), jnp.int32), params, make_optimizer(task.stage).init(params), ema)
+
+
+def make_train_step(task: Task):
+    """The step `(state, batch, key) -> (state, metrics)`; the key is folded with the step number."""
+    optimizer, stage = make_optimizer(task.stage), task.stage
+
+    def train_step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
+        grad = jax.value_and_grad(task.loss, has_aux=True)
+        (loss, metrics), grads = grad(state.params, batch, jax.random.fold_in(key, state.step))
+        updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = state.ema and jax.tree.map(lambda e, p: stage.ema * e + (1 - stage.ema) * p, state.ema, params)
+        metrics = metrics | {"loss": loss, "gradient_norm": optax.global_norm(grads)}
+        return TrainState(state.step + 1, params, optimizer_state, ema), metrics
+
+    return train_step
+
+
+def shard_train_step(task: Task, mesh: Mesh):
+    """(jitted init, jitted train step, state shardings) with everything laid out on the mesh by the rules."""
+    laid = shardings(jax.eval_shape(lambda k: init_state(task, k), jax.random.key(0)), mesh)
+    init = jax.jit(lambda k: nn.unbox(init_state(task, k)), out_shardings=laid)
+    step = jax.jit(
+        make_train_step(task),
+        in_shardings=(laid, batch_sharding(mesh), replicated(mesh)),
+        out_shardings=(laid, replicated(mesh)),
+        donate_argnums=0,
+    )
+    return init, step, laid
+
+
+def run_stage(
+    task: Task,
+    train_data: grain.IterDataset,
+    held_out: Batch,
+    mesh: Mesh,
+    workdir: Path,
+    config: dict,
+    media: MediaSpec,
+    seed: int,
+    keep: int = 2,
+) -> dict:
+    """Trains one stage to its last step, resuming by itself, and returns the parameters (averaged, if asked for).
+
+    config: plain JSON of everything that the parameters depend on; a checkpoint of another one is refused.
+    Raises OysterError if the loss stops being finite; the last good checkpoint stays.
+    """
+    stage = task.stage
+    key = jax.random.key(seed)
+    init, train_step, laid = shard_train_step(task, mesh)
+    data = iter(train_data)
+    checkpoints = Checkpoints(workdir / "checkpoints" / task.name, config, keep)
+    try:
+        if checkpoints.latest is None:
+            state = init(jax.random.fold_in(key, 0))
+        else:
+            shapes = jax.eval_shape(lambda k: nn.unbox(init_state(task, k)), key)
+            like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, laid)
+            state = checkpoints.restore(like, data)
+        state = _train(task, state, train_step, data, held_out, mesh, workdir, media, key, checkpoints)
+        checkpoints.wait()
+    finally:
+        checkpoints.close()
+    return state.ema if stage.ema else state.params
+
+
+def _train(task, state, train_step, data, held_out, mesh, workdir, media, key, checkpoints) -> TrainState:
+    stage, step = task.stage, int(state.step)
+    evaluate = jax.jit(task.evaluate)
+    logger = Logger(workdir, task.name, media, stage.steps, step, active=jax.process_index() == 0)
+    step_key, eval_key = jax.random.split(jax.random.fold_in(key, 1))
+    watch = Divergence(task.name, checkpoints)
+    clock, since = time.monotonic(), step
+    try:
+        while step < stage.steps:
+            state, metrics = train_step(state, put_batch(next(data), mesh), step_key)
+            step += 1
+            watch.see(metrics["loss"])
+            last = step == stage.steps
+            if last or step % stage.log_every == 0:
+                watch.check(step)
+                seconds = time.monotonic() - clock
+                rate = (step - since) * stage.batch * stage.frames / seconds
+                logger.advance(step, rate, jax.device_get(metrics))
+                clock, since = time.monotonic(), step
+            if last or step % stage.eval_every == 0:
+                shown, sample = evaluate(state.ema or state.params, held_out, eval_key)
+                logger.evaluation(jax.device_get(shown), sample, step)
+                clock, since = time.monotonic(), step
+            if last or step % stage.save_every == 0:
+                watch.check(step)
+                checkpoints.save(step, state, data)
+    except KeyboardInterrupt:
+        checkpoints.save(step, state, data)
+        checkpoints.wait()
+        raise
+    finally:
+        logger.close()
+    return state
+
+
+class Divergence:
+    """Watches the loss without waiting for every step: losses are kept on the device until `check`."""
+
+    def __init__(self, name: str, checkpoints: Checkpoints):
+        self.name, self.checkpoints, self.first, self._recent = name, checkpoints, None, []
+
+    def see(self, loss: jax.Array) -> None:
+        self._recent.append(loss)
+
+    def check(self, step: int) -> None:
+        """Raises OysterError if a loss since the last check is not finite, or ten times the first one."""
+        losses = np.array(jax.device_get(self._recent))
+        self._recent = []
+        if not len(losses):
+            return
+        self.first = float(losses[0]) if self.first is None else self.first
+        if not np.isfinite(losses).all() or losses[-1] > 10 * abs(self.first) + 10:
+            kept = f"step {self.checkpoints.latest}" if self.checkpoints.latest is not None else "none yet"
+            raise OysterError(
+                f"{self.name} diverged before step {step} (loss {losses[-1]:g}, at first {self.first:g}); the last "
+                f"good checkpoint is kept ({kept}): lower the learning rate and run again"
+            )

@@ -1,0 +1,194 @@
+"""The dynamics stage: two streams with the same weights, so that training sees exactly what sampling does.
+
+The *committed* stream passes clean (or, for robustness, corrupted) tokens once and gives every frame's K/V. The
+*masked* stream reads, at each frame, its own partly masked tokens and the committed frames before it; every frame is a
+target. Latent actions come from the cache, or (`cotrain_latent`) from a latent action model trained in the same step.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from oyster_jax.config import StageConfig, TrainConfig, WorldConfig
+from oyster_jax.models.dynamics import Dynamics, Logits, leading_action
+from oyster_jax.models.video_tokenizer import frame_positions
+from oyster_jax.sampling.maskgit import mask_ratio
+from oyster_jax.training.losses import cross_entropy, masked_cross_entropy
+from oyster_jax.training.tasks.base import Batch, Metrics
+from oyster_jax.training.tasks.latent_action import LatentActionTask
+from oyster_jax.types import TokenFrame
+
+
+class Conditions(NamedTuple):
+    """What the masked stream is told about each frame."""
+
+    action: jax.Array  # int32 [B, T, A], the action that led to it
+    prompt_id: jax.Array  # int32 [B, T]
+
+
+@dataclass(frozen=True)
+class DynamicsTask:
+    world: WorldConfig
+    train: TrainConfig
+    name: str = "dynamics"
+
+    @property
+    def stage(self) -> StageConfig:
+        return self.train.dynamics
+
+    @property
+    def model(self) -> Dynamics:
+        return Dynamics(self.world.dynamics)
+
+    @property
+    def latent(self) -> LatentActionTask | None:
+        """The task trained beside this one, if latent actions are co-trained."""
+        c = self.world.dynamics
+        return LatentActionTask(self.world, self.train) if c.actions == "latent" and c.cotrain_latent else None
+
+    def init(self, key: jax.Array) -> dict:
+        params = init_dynamics(self.world, key)
+        if self.latent:
+            return {"dynamics": params, "latent_action": self.latent.init(jax.random.fold_in(key, 1))}
+        return params
+
+    def loss(self, params: dict, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        if not self.latent:
+            return self._loss(params, batch, key)
+        extra, metrics, out = self.latent._loss(params["latent_action"], batch)
+        action = jnp.pad(out.code, ((0, 0), (0, 1), (0, 0)), constant_values=-1)
+        loss, own = self._loss(params["dynamics"], batch | {"action": action}, key)
+        return loss + extra, own | {f"latent_action/{k}": v for k, v in metrics.items()}
+
+    def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, None]:
+        """Held-out cross-entropy with every token of a frame masked, in bits a frame; and the training loss."""
+        loss, metrics = self.loss(params, batch, key)
+        if self.latent:
+            model = self.latent.model
+            codes = model.apply({"params": params["latent_action"]}, batch["video"], batch["audio"], method="encode")
+            batch = batch | {"action": jnp.pad(codes, ((0, 0), (0, 1), (0, 0)), constant_values=-1)}
+            params = params["dynamics"]
+        tokens = token_frames(batch)
+        logits = two_streams(self.world, params, batch, tokens, jax.tree.map(lambda x: x == x, tokens))
+        bits = jax.tree.map(lambda lg, t: cross_entropy(lg, t).sum(-1).mean() / np.log(2), logits, Logits(*tokens))
+        return metrics | {"loss": loss, "video_bits_a_frame": bits.video, "audio_bits_a_frame": bits.audio}, None
+
+    def _loss(self, params: dict, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        c = self.world.dynamics
+        mask_key, corrupt_key, drop_key = jax.random.split(key, 3)
+        tokens = token_frames(batch)
+        masked = random_masks(mask_key, tokens)
+        past, level = corrupt(corrupt_key, tokens, self.world)
+        conditions = drop_conditions(drop_key, batch, c.action_dropout, c.prompt_dropout)
+        logits = two_streams(self.world, params, batch, tokens, masked, past, level, conditions)
+        video = masked_cross_entropy(logits.video, tokens.video, masked.video)
+        audio = masked_cross_entropy(logits.audio, tokens.audio, masked.audio)
+        hit = lambda lg, t, m: jnp.sum((lg.argmax(-1) == t) & m) / jnp.maximum(m.sum(), 1)
+        metrics = {
+            "video_loss": video,
+            "audio_loss": audio,
+            "video_accuracy": hit(logits.video, tokens.video, masked.video),
+            "audio_accuracy": hit(logits.audio, tokens.audio, masked.audio),
+        }
+        # Each modality counts by its share of tokens, but sound never by less than a quarter of the picture.
+        share = max(c.audio_tokens / c.video_tokens, 0.25)
+        return video + share * audio, metrics
+
+
+def init_dynamics(world: WorldConfig, key: jax.Array) -> dict:
+    """Boxed parameters of the dynamics model."""
+    c, t = world.dynamics, 2
+    tokens = TokenFrame(jnp.zeros((1, t, c.video_tokens), jnp.int32), jnp.zeros((1, t, c.audio_tokens), jnp.int32))
+    action = jnp.zeros((1, t, len(c.action_sizes)), jnp.int32)
+
+    def once(model: Dynamics):
+        prompts = model.read_prompt(jnp.zeros((1, 1, c.text.max_bytes), jnp.uint8))
+        zero = jnp.zeros((1, t), jnp.int32)
+        masked = jax.tree.map(lambda x: x == 0, tokens)
+        return model(tokens, masked, action, zero, zero, prompts, zero)
+
+    return Dynamics(c).init(key, method=once)["params"]
+
+
+def token_frames(batch: Batch) -> TokenFrame:
+    """The token arrays of a batch from the token cache."""
+    return TokenFrame(batch["video_tokens"].astype(jnp.int32), batch["audio_tokens"].astype(jnp.int32))
+
+
+def two_streams(
+    world: WorldConfig,
+    params: dict,
+    batch: Batch,
+    tokens: TokenFrame,
+    masked: TokenFrame,
+    past: TokenFrame | None = None,
+    level_BT: jax.Array | None = None,
+    conditions: Conditions | None = None,
+) -> Logits:
+    """Logits of every frame's masked tokens, given its own other tokens and the committed frames before it.
+
+    past, level_BT: what was committed where that is not the truth. conditions: what the masked stream is told where
+    that differs from the batch's action and prompt.
+    """
+    apply = lambda *args, **kw: Dynamics(world.dynamics).apply({"params": params}, *args, **kw)
+    batch_size, frames = tokens.video.shape[:2]
+    position = frame_positions(batch_size, frames)
+    action = leading_action(batch["action"])
+    prompts = apply(batch["prompt"], method="read_prompt")
+    level = jnp.zeros((batch_size, frames), jnp.int32) if level_BT is None else level_BT
+    _, present = apply(past or tokens, None, action, level, position, prompts, batch["prompt_id"])
+    told = conditions or Conditions(action, batch["prompt_id"])
+    logits, _ = apply(tokens, masked, told.action, None, position, prompts, told.prompt_id, present)
+    return logits
+
+
+def random_masks(key: jax.Array, tokens: TokenFrame) -> TokenFrame:
+    """Every frame's own mask, its ratio drawn from the cosine schedule for each modality apart.
+
+    One frame in ten has one modality given and the other hidden whole: that is how a world starts from an image.
+    """
+    ratio_key, given_key, *order_keys = jax.random.split(key, 4)
+    frames = tokens.video.shape[:2]
+    ratio = mask_ratio(jax.random.uniform(ratio_key, (2, *frames)))
+    draw = jax.random.uniform(given_key, frames)
+    ratio = jnp.where(draw < 0.05, jnp.array([1.0, 0.0])[:, None, None], ratio)
+    ratio = jnp.where(draw > 0.95, jnp.array([0.0, 1.0])[:, None, None], ratio)
+
+    def mask(key, shape, ratio):
+        rank = jnp.argsort(jax.random.uniform(key, shape), axis=-1)
+        return rank < jnp.ceil(ratio * shape[-1])[..., None]
+
+    return TokenFrame(*(mask(k, x.shape, r) for k, x, r in zip(order_keys, tokens, ratio)))
+
+
+def corrupt(key: jax.Array, tokens: TokenFrame, world: WorldConfig) -> tuple[TokenFrame, jax.Array]:
+    """The committed stream's tokens, and its level int32 [B, T]: some frames have a share of random tokens."""
+    c = world.dynamics
+    share_key, level_key, *keys = jax.random.split(key, 6)
+    frames = tokens.video.shape[:2]
+    level = jax.random.randint(level_key, frames, 1, c.corruption_levels + 1)
+    level = jnp.where(jax.random.uniform(share_key, frames) < c.corruption, level, 0)
+    share = (level / c.corruption_levels * c.max_corruption)[..., None]
+
+    def swap(hit_key, value_key, tokens, codes):
+        random = jax.random.randint(value_key, tokens.shape, 0, codes)
+        return jnp.where(jax.random.uniform(hit_key, tokens.shape) < share, random, tokens)
+
+    video = swap(keys[0], keys[1], tokens.video, c.video_codes)
+    return TokenFrame(video, swap(keys[2], keys[3], tokens.audio, c.audio_codes)), level
+
+
+def drop_conditions(key: jax.Array, batch: Batch, action_share: float, prompt_share: float) -> Conditions:
+    """Drops action and prompt from some frames, each by itself; the null prompt is the last entry."""
+    action_key, prompt_key = jax.random.split(key)
+    action = leading_action(batch["action"])
+    frames = action.shape[:2]
+    no_action = jax.random.uniform(action_key, frames) < action_share
+    no_prompt = jax.random.uniform(prompt_key, frames) < prompt_share
+    return Conditions(
+        jnp.where(no_action[..., None], -1, action),
+        jnp.where(no_prompt, batch["prompt"].shape[1], batch["prompt_id"]),
+    )

@@ -1,0 +1,102 @@
+"""The two tokenizer stages. Each trains by itself: jointly, under one gradient clip, sound collapsed to one code."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from oyster_jax.config import StageConfig, TrainConfig, WorldConfig
+from oyster_jax.models.audio_tokenizer import AudioTokenizer
+from oyster_jax.models.video_tokenizer import VideoTokenizer, to_uint8
+from oyster_jax.nn.quantizers import usage
+from oyster_jax.training.losses import motion_weights, picture_loss, sound_loss
+from oyster_jax.training.tasks.base import Batch, Metrics, Sample
+
+
+@dataclass(frozen=True)
+class VideoTokenizerTask:
+    world: WorldConfig
+    train: TrainConfig
+    name: str = "video_tokenizer"
+
+    @property
+    def stage(self) -> StageConfig:
+        return self.train.video_tokenizer
+
+    @property
+    def model(self) -> VideoTokenizer:
+        return VideoTokenizer(self.world.video_tokenizer)
+
+    def init(self, key: jax.Array) -> dict:
+        m = self.world.media
+        return self.model.init(key, jnp.zeros((1, 2, m.height, m.width, 3), jnp.uint8))["params"]
+
+    def loss(self, params: dict, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        del key
+        return self._loss(params, batch)[:2]
+
+    def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, Sample]:
+        del key
+        loss, metrics, pixels, code = self._loss(params, batch)
+        metrics |= usage(code, self.world.video_tokenizer.quantizer.codebook_size)
+        rows = jnp.stack([batch["video"][0], to_uint8(pixels[0])])
+        return metrics | {"loss": loss}, Sample(rows, jnp.stack([batch["audio"][0]] * 2))
+
+    def _loss(self, params, batch):
+        video = batch["video"]
+        pixels, quantized = self.model.apply({"params": params}, video)
+        weights = motion_weights(video, self.train.motion_weight)
+        loss = picture_loss(pixels, video, weights)
+        error = (jnp.clip(pixels, 0, 1) - video / 255.0) ** 2
+        moving = (motion_weights(video, 1.0) > 1) * jnp.ones(3)
+        metrics = {
+            "psnr": psnr(jnp.mean(error)),
+            "psnr_moving": psnr(jnp.sum(error * moving) / jnp.maximum(moving.sum(), 1)),
+            "quantizer_loss": quantized.loss,
+        }
+        # Scaled so that it, and its gradients, are of order one next to the codebook's loss.
+        return 100 * loss + quantized.loss, metrics, pixels, quantized.code
+
+
+@dataclass(frozen=True)
+class AudioTokenizerTask:
+    world: WorldConfig
+    train: TrainConfig
+    name: str = "audio_tokenizer"
+
+    @property
+    def stage(self) -> StageConfig:
+        return self.train.audio_tokenizer
+
+    @property
+    def model(self) -> AudioTokenizer:
+        return AudioTokenizer(self.world.audio_tokenizer)
+
+    def init(self, key: jax.Array) -> dict:
+        return self.model.init(key, jnp.zeros((1, 2, self.world.media.samples_per_frame)))["params"]
+
+    def loss(self, params: dict, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        del key
+        return self._loss(params, batch)[:2]
+
+    def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, Sample]:
+        del key
+        loss, metrics, audio, code = self._loss(params, batch)
+        metrics |= usage(code, self.world.audio_tokenizer.quantizer.codebook_size)
+        rows = jnp.stack([batch["audio"][0], jnp.clip(audio[0], -1, 1)])
+        return metrics | {"loss": loss}, Sample(jnp.stack([batch["video"][0]] * 2), rows)
+
+    def _loss(self, params, batch):
+        audio, quantized = self.model.apply({"params": params}, batch["audio"])
+        loss = sound_loss(audio, batch["audio"])
+        power = jnp.mean(batch["audio"] ** 2) + 1e-6
+        metrics = {
+            "signal_to_noise": -psnr(power) + psnr(jnp.mean((audio - batch["audio"]) ** 2)),
+            "quantizer_loss": quantized.loss,
+        }
+        return loss + quantized.loss, metrics, audio, quantized.code
+
+
+def psnr(mean_squared_error: jax.Array) -> jax.Array:
+    """Peak signal-to-noise ratio in dB of a mean squared error against a peak of 1."""
+    return -10 * jnp.log10(jnp.maximum(mean_squared_error, 1e-10))

@@ -1,0 +1,112 @@
+"""Trains a world: the stages in their order, the token cache between them, and the export at the end."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from oyster_jax.config import ExperimentConfig, WorldConfig, resolve, to_dict
+from oyster_jax.data.dataset import ClipReader
+from oyster_jax.data.pipeline import WindowOptions, open_clips, windows
+from oyster_jax.distributed.mesh import make_mesh
+from oyster_jax.errors import OysterError
+from oyster_jax.models.world_model import World, save_world
+from oyster_jax.training.loop import run_stage
+from oyster_jax.training.tasks import Task, make_tasks
+from oyster_jax.training.tokens import cache_tokens, token_arrays
+
+# Fields of a stage that do not change what is learned; a run may be resumed with others.
+FREE_FIELDS = ("log_every", "eval_every", "save_every")
+
+
+def train(
+    experiment: ExperimentConfig,
+    data: str | Path,
+    workdir: str | Path,
+    stages: list[str] | None = None,
+) -> World:
+    """Trains `stages` (default: all) on a data folder and exports what is trained so far to `workdir/world`.
+
+    Stages that were finished before are read from their checkpoints; one that was interrupted goes on.
+    Raises OysterError for unfit data, config or checkpoints.
+    """
+    workdir = Path(workdir)
+    reader = open_clips(data)
+    if reader.info.actions.size <= 1 and experiment.dynamics.actions == "true":
+        logging.warning("the data has no actions: training through latent actions")
+        experiment = replace(experiment, dynamics=replace(experiment.dynamics, actions="latent"))
+    config = resolve(experiment, reader.info.media, reader.info.actions)
+    tasks = make_tasks(config, experiment.train)
+    names = [t.name for t in tasks]
+    if unknown := set(stages or ()) - set(names):
+        raise OysterError(f"no stage {', '.join(sorted(unknown))} in this experiment; it has {', '.join(names)}")
+    mesh = make_mesh(experiment.mesh)
+    workdir.mkdir(parents=True, exist_ok=True)
+    world = World({}, config)
+    for task in tasks:
+        if stages and task.name not in stages and not (workdir / "checkpoints" / task.name).exists():
+            continue
+        params = _run(task, world, experiment, reader, mesh, workdir)
+        parts = params if set(params) == {"dynamics", "latent_action"} else {task.name: params}
+        world = World(world.params | parts, config)
+    if jax.process_index() == 0:
+        save_world(World(jax.device_get(world.params), config), workdir / "world", _describe(reader, experiment))
+    return world
+
+
+def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipReader, mesh, workdir: Path) -> dict:
+    config = {"model": to_dict(getattr(world.config, task.name)), "stage": _lasting(task), "seed": experiment.seed}
+    arrays = ("video", "audio", "action")
+    if task.name == "dynamics":
+        with tqdm(total=int(reader.frames.sum()), desc="encoding", unit="frame", dynamic_ncols=True) as bar:
+            folder, options = cache_tokens(
+                world, reader, workdir, experiment.train, experiment.seed, progress=bar.update
+            )
+        reader, arrays, config["tokens"] = open_clips(folder), token_arrays(options), folder.name
+    options = WindowOptions(
+        frames=task.stage.frames,
+        batch=_local_batch(task.stage.batch),
+        seed=experiment.seed,
+        loud=task.stage.loud,
+        workers=experiment.train.workers,
+        arrays=arrays,
+    )
+    data = windows(reader, reader.split("train"), options, jax.process_index(), jax.process_count())
+    held_out = held_out_batch(reader, replace(options, batch=task.stage.batch))
+    return run_stage(
+        task, data, held_out, mesh, workdir, config, reader.info.media, experiment.seed, experiment.train.keep
+    )
+
+
+def held_out_batch(reader: ClipReader, options: WindowOptions) -> dict[str, np.ndarray]:
+    """One fixed batch of held-out windows; of training windows where a data set is a single episode."""
+    clips = reader.split("held_out")
+    if not (len(clips) and (reader.frames[clips] >= options.frames).any()):
+        logging.warning("no held-out episode is long enough: evaluating on training data")
+        clips = reader.split("train")
+    return next(iter(windows(reader, clips, replace(options, repeat=True, workers=0, seed=options.seed + 1))))
+
+
+def _lasting(task: Task) -> dict:
+    return {k: v for k, v in to_dict(task.stage).items() if k not in FREE_FIELDS}
+
+
+def _local_batch(batch: int) -> int:
+    processes = jax.process_count()
+    if batch % processes:
+        raise OysterError(f"batch {batch} does not divide among {processes} processes")
+    return batch // processes
+
+
+def _describe(reader: ClipReader, experiment: ExperimentConfig) -> dict:
+    info = reader.info
+    return {
+        "source": info.source,
+        "frames": info.frames,
+        "episodes": info.next_episode,
+        "seed": info.seed,
+        "experiment": to_dict(experiment),
+    }

@@ -1,0 +1,44 @@
+"""Pytrees that cross module borders, and the legend of the dimension letters used in names.
+
+    B  batch                    H, W  height, width in pixels      L  layers
+    T  frames                   S     sound samples per frame      D  model width
+    N  video tokens per frame   K     audio tokens per frame       A  action factors
+    M  prompts in one clip      P     prompt bytes, or prompt tokens once encoded
+
+So `video_BTHWC` is uint8 [batch, frames, height, width, 3] and `audio_BTS` is float32 in [-1, 1].
+"""
+
+from typing import NamedTuple
+
+import jax
+
+
+class Clip(NamedTuple):
+    """A batch of clips. Frame `t` starts the interval whose sound is `audio[t]`; `action[t]` leads to frame `t+1`."""
+
+    video: jax.Array  # uint8 [B, T, H, W, 3]
+    audio: jax.Array  # float32 [B, T, S], in [-1, 1]
+    action: jax.Array  # int32 [B, T, A]; -1 is "no action known"
+    prompt: jax.Array  # uint8 [B, M, P], UTF-8 bytes padded with zeros
+    prompt_id: jax.Array  # int32 [B, T], which of the M prompts is in force at each frame
+
+
+class TokenFrame(NamedTuple):
+    """The tokens of one or many frames: video int32 [..., N] and audio int32 [..., K]."""
+
+    video: jax.Array
+    audio: jax.Array
+
+
+class Observation(NamedTuple):
+    """What a step shows: video uint8 [B, H, W, 3] and the sound of the interval that it opens, float32 [B, S]."""
+
+    video: jax.Array
+    audio: jax.Array
+
+
+class KV(NamedTuple):
+    """Keys and values, [..., heads, head_dim] each; the axes before are named by whoever holds them."""
+
+    k: jax.Array
+    v: jax.Array

@@ -1,0 +1,42 @@
+from setuptools import find_packages, setup
+
+media = ["av>=14,<19"]
+train = [
+    "optax>=0.2.8,<0.3",
+    "orbax-checkpoint>=0.12.8,<0.13",
+    "grain>=0.2.18,<0.3",
+    "array_record>=0.8,<0.9",
+    "tensorboardX>=2.6,<3",
+    "soundfile>=0.13,<0.15",
+    "tqdm>=4.66,<5",
+    "matplotlib>=3.9,<4",
+    "scipy>=1.13,<2",
+]
+sims = ["ale-py>=0.12,<0.13", "vizdoom>=1.3,<2"]
+test = ["pytest>=8,<10", "scikit-image>=0.25,<0.27", "ruff==0.17.6", "tensorboard>=2.18,<3"]
+
+setup(
+    name="oyster_jax",
+    version="0.1.0",
+    description="Real-time interactive world models with sound, in JAX and Flax",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["oyster_jax", "oyster_jax.*"]),
+    install_requires=[
+        "jax>=0.10.2,<0.13",
+        "flax>=0.12.8,<0.13",
+        "numpy>=1.26,<3",
+        "absl-py>=2.1,<3",
+        "ml_collections>=1.1,<2",
+        "safetensors>=0.5,<1",
+    ],
+    extras_require={
+        "media": media,
+        "train": media + train,
+        "sims": media + train + sims,
+        "test": media + train + sims + test,
+        "tpu": ["jax[tpu]>=0.10.2,<0.13"],
+        "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
+    },
+    entry_points={"console_scripts": ["oyster=oyster_jax.cli:main"]},
+)
