@@ -384,6 +384,7 @@ class TrainConfig:
     dynamics: StageConfig = StageConfig()
     motion_weight: float = 1.0  # weight of moving pixels in the video losses, 1: as much as the whole frame
     cold_share: float = 0.2  # share of dynamics windows encoded from their own first frame
+    labelled_frames: int = 1000  # labelled training frames that name the latent codes by the controls they mean
     workers: int = 0  # Grain worker processes; the batch order depends on it
     keep: int = 2  # checkpoints kept
 

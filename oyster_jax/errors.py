@@ -4,5 +4,6 @@
 class OysterError(ValueError):
     """Bad input at a boundary: the message names the thing and the fix.
 
-    The command line prints it as one line and exits with code 2; every other exception is a bug and keeps its traceback.
+    The command line prints it as one line and exits with code 2; any other exception is a bug and keeps its
+    traceback.
     """

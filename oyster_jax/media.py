@@ -14,7 +14,9 @@ AAC_RATE = 48_000  # AAC has no 15,360 Hz
 SMALLEST = 256  # pixels: tiny frames are enlarged, so that players and 4:2:0 chroma do them justice
 
 
-def write_video(path: str | Path, video_THWC: np.ndarray, audio_TS: np.ndarray, fps: Fraction, sample_rate: int) -> None:
+def write_video(
+    path: str | Path, video_THWC: np.ndarray, audio_TS: np.ndarray, fps: Fraction, sample_rate: int
+) -> None:
     """Writes uint8 [T, H, W, 3] and float32 [T, S] in [-1, 1] as H.264 and 48 kHz AAC at a constant frame rate.
 
     Both streams begin at 0 and have the same length to within one audio packet. Small frames are enlarged by a whole

@@ -22,7 +22,9 @@ flags.DEFINE_integer("size", None, "height and width in pixels (default: 64)", 8
 flags.DEFINE_integer("sample_rate", None, "sound samples a second (default: the source's own)", 1, flag_values=FLAGS)
 flags.DEFINE_string("policy", None, "who plays: 'random', or the source's own player", flag_values=FLAGS)
 flags.DEFINE_float("random_share", 0.3, "share of frames under random actions", 0, 1, flag_values=FLAGS)
-flags.DEFINE_integer("clip_frames", 128, "frames of one stored clip; training windows are cut from it", 2, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "clip_frames", 128, "frames of one stored clip; training windows are cut from it", 2, flag_values=FLAGS
+)
 
 
 def run(values: flags.FlagValues) -> None:

@@ -39,14 +39,14 @@ def run(values: flags.FlagValues) -> None:
     from oyster_jax.models.world_model import load
     from oyster_jax.sampling.film import film
     from oyster_jax.sampling.rollout import encode_prompt, prefill, reset
-    from oyster_jax.sampling.script import parse_actions
+    from oyster_jax.sampling.script import world_actions
 
     if not values.world:
         raise OysterError("--world is needed: a folder that `oyster train` exported")
     world = load(values.world)
     media = world.config.media
     frames = round(values.seconds * media.fps)
-    actions = parse_actions(world.config.played_actions, values.actions, frames, values.seed)[1:]
+    actions = world_actions(world, values.actions, frames, values.seed)[1:]
     events = [parse_event(text, media.fps) for text in values.event]
     names = ("video_steps", "audio_steps", "temperature", "action_guidance", "prompt_guidance")
     sampling = replace(world.config.sampling, **{n: values[n].value for n in names if values[n].value is not None})

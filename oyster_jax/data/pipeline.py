@@ -41,10 +41,10 @@ class WindowSource:
 
 def open_clips(folder: str | Path) -> ClipReader:
     """The clips of a data folder, checked; raises OysterError if it is missing, empty or damaged."""
-    reader = ClipReader(folder, load_info(folder))
-    if len(reader) == 0:
+    info = load_info(folder)
+    if info.clips == 0:
         raise OysterError(f"{folder} holds no clips; record some with `oyster record --out={folder}`")
-    return reader
+    return ClipReader(folder, info)
 
 
 def windows(

@@ -35,7 +35,7 @@ def encode(meta: dict, arrays: dict[str, np.ndarray]) -> bytes:
 
 def decode(record: bytes, where: str = "record") -> tuple[dict, dict[str, np.ndarray]]:
     """Unpacks a record into (meta, arrays); the arrays are read-only views. Raises OysterError naming `where`."""
-    if record[:4] != MAGIC:
+    if record[:4] != MAGIC or len(record) < 12:
         raise OysterError(f"{where} is not an oyster_jax record; record it again with `oyster record`")
     version, length = struct.unpack("<II", record[4:12])
     if version != VERSION:
@@ -44,9 +44,9 @@ def decode(record: bytes, where: str = "record") -> tuple[dict, dict[str, np.nda
         header = json.loads(record[12 : 12 + length])
         base = 12 + length
         arrays = {
-            name: np.frombuffer(
-                record, item["dtype"], int(np.prod(item["shape"])), base + item["offset"]
-            ).reshape(item["shape"])
+            name: np.frombuffer(record, item["dtype"], int(np.prod(item["shape"])), base + item["offset"]).reshape(
+                item["shape"]
+            )
             for name, item in header["arrays"].items()
         }
         return header["meta"], arrays

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.config import AudioTokenizerConfig
-from oyster_jax.nn.layers import MLP, dense, norm
+from oyster_jax.nn.layers import MLP, dense, norm, table
 from oyster_jax.nn.quantizers import Quantized, Quantizer
 
 
@@ -55,10 +55,14 @@ class AudioTokenizer(nn.Module):
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         self.wave_in = dense(c.width, (None, "embed"), c.dtype, bias=True)
+        # Silence would otherwise enter as exact zeros, where a norm layer's gradient is a thousandfold: six of them
+        # in a row overflow, and one silent window stops all learning.
+        self.rest_in = table(self, "rest_in", (c.width,))
         self.encoder = layers(c)
         self.to_code = dense(c.quantizer.code_dim, ("embed", None), "float32", bias=True)
         self.quantizer = Quantizer(c.quantizer)
         self.from_code = dense(c.width, (None, "embed"), c.dtype, bias=True)
+        self.rest_out = table(self, "rest_out", (c.width,))
         self.decoder = layers(c)
         self.norm_out = norm(c.dtype)
         self.wave_out = dense(c.hop + c.overlap, ("embed", None), "float32", bias=True, scale=0.001)
@@ -70,7 +74,7 @@ class AudioTokenizer(nn.Module):
         state = state or initial_state(c, b, c.context)
         heard = jnp.concatenate([state.edge, audio_BTS.reshape(b, -1)], axis=1)
         reach = np.arange(t * c.tokens)[:, None] * c.hop + np.arange(c.context + c.hop)
-        x, convs = self.encoder(self.wave_in(compress(heard)[:, reach]), state.convs)
+        x, convs = self.encoder(self.wave_in(compress(heard)[:, reach]) + self.rest_in.astype(c.dtype), state.convs)
         z = self.to_code(x).reshape(b, t, c.tokens, -1)
         return z, AudioState(convs, heard[:, heard.shape[1] - c.context :])
 
@@ -88,7 +92,8 @@ class AudioTokenizer(nn.Module):
         c = self.cfg
         b, t = vector.shape[:2]
         state = state or initial_state(c, b, c.overlap)
-        x, convs = self.decoder(self.from_code(vector).reshape(b, t * c.tokens, -1), state.convs)
+        x = self.from_code(vector) + self.rest_out.astype(c.dtype)
+        x, convs = self.decoder(x.reshape(b, t * c.tokens, -1), state.convs)
         wave = self.wave_out(self.norm_out(x))
         fade = jnp.asarray(np.sin(np.linspace(0, np.pi / 2, c.overlap + 2)[1:-1]) ** 2, jnp.float32)
         tails = jnp.concatenate([state.edge[:, None], wave[:, :-1, c.hop :]], axis=1)

@@ -80,7 +80,9 @@ def load(name: str | Path) -> World:
         info = json.loads((folder / WORLD_FILE).read_text())
         raw = (folder / PARAMS_FILE).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise OysterError(f"no world at {name}: it needs {WORLD_FILE} and {PARAMS_FILE}, as `oyster train` exports") from None
+        raise OysterError(
+            f"no world at {name}: it needs {WORLD_FILE} and {PARAMS_FILE}, as `oyster train` exports"
+        ) from None
     except ValueError as e:
         raise OysterError(f"{folder / WORLD_FILE} is not readable JSON ({e}); export the world again") from None
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.config import TransformerConfig
-from oyster_jax.nn.layers import dense
+from oyster_jax.nn.layers import RESIDUAL, dense
 from oyster_jax.types import KV
 
 # Frame counters wrap here without a trace: every rotary frequency is a whole number of turns per period.
@@ -108,4 +108,4 @@ def project(c: TransformerConfig, x: jax.Array) -> tuple[jax.Array, jax.Array, j
 def merge(c: TransformerConfig, out: jax.Array) -> jax.Array:
     """Heads [..., groups, heads / groups, head_dim] back to the model width."""
     out = out.reshape(*out.shape[:-3], c.heads, c.head_dim)
-    return dense(c.width, ("heads", "head_dim", "embed"), c.dtype, axis=(-2, -1), name="out")(out)
+    return dense(c.width, ("heads", "head_dim", "embed"), c.dtype, axis=(-2, -1), scale=RESIDUAL, name="out")(out)

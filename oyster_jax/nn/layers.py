@@ -3,6 +3,8 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+RESIDUAL = 0.2  # initial variance of what a layer adds: small, so that a deep stack starts close to its input
+
 # Logical axes of weights: layers, embed (model width), heads, head_dim, mlp, vocab; None is never sharded.
 
 
@@ -22,15 +24,15 @@ def dense(features, axes: tuple, dtype, *, axis=-1, bias: bool = False, scale: f
 
 
 def embed(size: int, width: int, name: str | None = None):
-    """A table of `size` learned vectors."""
-    init = nn.with_logical_partitioning(nn.initializers.normal(0.02), ("vocab", "embed"))
+    """A table of `size` learned vectors, of about the size that the layers' outputs have."""
+    init = nn.with_logical_partitioning(nn.initializers.normal(0.5), ("vocab", "embed"))
     return nn.Embed(size, width, embedding_init=init, name=name)
 
 
 def table(module: nn.Module, name: str, shape: tuple[int, ...]):
     """Learned vectors that are added or inserted (positions, a mask token, a null prompt): float32 `shape`."""
     axes = (*(None,) * (len(shape) - 1), "embed")
-    return module.param(name, nn.with_logical_partitioning(nn.initializers.normal(0.02), axes), shape)
+    return module.param(name, nn.with_logical_partitioning(nn.initializers.normal(0.5), axes), shape)
 
 
 def norm(dtype, name: str | None = None):
@@ -49,4 +51,4 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x):
         h = dense(self.width * self.ratio, ("embed", "mlp"), self.dtype, name="up")(x)
-        return dense(self.width, ("mlp", "embed"), self.dtype, name="down")(nn.gelu(h))
+        return dense(self.width, ("mlp", "embed"), self.dtype, scale=RESIDUAL, name="down")(nn.gelu(h))

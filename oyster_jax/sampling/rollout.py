@@ -117,9 +117,7 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
     tokens, action = tokenize(world, clip)
     prompts = world.apply("dynamics", clip.prompt, method="read_prompt")
     level = jnp.zeros((batch, frames), jnp.int32)
-    _, present = world.apply(
-        "dynamics", tokens, None, leading_action(action), level, position, prompts, clip.prompt_id
-    )
+    _, present = world.apply("dynamics", tokens, None, leading_action(action), level, position, prompts, clip.prompt_id)
     pixels, video = world.apply("video_tokenizer", tokens.video, position, method="decode")
     sound, audio = world.apply("audio_tokenizer", tokens.audio, method="decode")
     last = clip.prompt_id[:, -1]
@@ -181,9 +179,7 @@ def predict(
     return pending, Observation(to_uint8(pixels[:, 0]), jnp.clip(sound[:, 0], -1, 1))
 
 
-def commit(
-    world: World, state: RolloutState, pending: Pending, sampling: SamplingConfig | None = None
-) -> RolloutState:
+def commit(world: World, state: RolloutState, pending: Pending, sampling: SamplingConfig | None = None) -> RolloutState:
     """Makes a predicted frame part of the past, in the sessions that are active."""
     settings = sampling or world.config.sampling
     level = jnp.full_like(state.position, settings.commit_level)[:, None]

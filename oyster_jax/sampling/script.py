@@ -4,6 +4,18 @@ import numpy as np
 
 from oyster_jax.config import ActionSpace
 from oyster_jax.errors import OysterError
+from oyster_jax.models.controls import predict_codes
+from oyster_jax.models.world_model import World
+
+
+def world_actions(world: World, script: str, frames: int, seed: int = 0) -> np.ndarray:
+    """An action script as what `step` takes, int32 [frames, A].
+
+    A world of latent actions that was given a few labelled frames is driven with its true controls, by name.
+    """
+    if "controls" not in world.params:
+        return parse_actions(world.config.played_actions, script, frames, seed)
+    return predict_codes(world.params["controls"], parse_actions(world.config.actions, script, frames, seed))
 
 
 def parse_actions(space: ActionSpace, script: str, frames: int, seed: int = 0) -> np.ndarray:
@@ -47,6 +59,8 @@ def _parse_action(space: ActionSpace, text: str) -> list[int]:
         labels = {label.lower(): i for i, label in enumerate(factor.labels)}
         index = labels.get(value.lower(), int(value) if value.isdigit() else -1)
         if not 0 <= index < factor.size:
-            raise OysterError(f"action factor '{factor.name}' has no value '{value}'; it has {', '.join(factor.labels)}")
+            raise OysterError(
+                f"action factor '{factor.name}' has no value '{value}'; it has {', '.join(factor.labels)}"
+            )
         out.append(index)
     return out

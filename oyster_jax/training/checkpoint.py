@@ -59,4 +59,3 @@ class Checkpoints:
 
     def close(self) -> None:
         self._manager.close()
-

@@ -110,7 +110,7 @@ def _train(task, state, train_step, data, held_out, mesh, workdir, media, key, c
         while step < stage.steps:
             state, metrics = train_step(state, put_batch(next(data), mesh), step_key)
             step += 1
-            watch.see(metrics["loss"])
+            watch.see(metrics)
             last = step == stage.steps
             if last or step % stage.log_every == 0:
                 watch.check(step)
@@ -140,8 +140,9 @@ class Divergence:
     def __init__(self, name: str, checkpoints: Checkpoints):
         self.name, self.checkpoints, self.first, self._recent = name, checkpoints, None, []
 
-    def see(self, loss: jax.Array) -> None:
-        self._recent.append(loss)
+    def see(self, metrics: Metrics) -> None:
+        # A gradient that overflows shows in its norm alone: clipping by it turns every update into zero.
+        self._recent.append(jnp.where(jnp.isfinite(metrics["gradient_norm"]), metrics["loss"], jnp.nan))
 
     def check(self, step: int) -> None:
         """Raises OysterError if a loss since the last check is not finite, or ten times the first one."""

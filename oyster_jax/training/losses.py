@@ -5,18 +5,34 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def motion_weights(video_BTHWC: jax.Array, weight: float, threshold: float = 0.06) -> jax.Array:
-    """How much each pixel counts, float32 [B, T, H, W, 1], mean about 1 + `weight`.
-
-    Small moving things are what tokenizers lose first: a ball is one pixel in four thousand. Every pixel weighs 1, and
-    the pixels that move (that differ from the frame before or the frame after) share `weight` times the weight of a whole
-    frame among them.
-    """
+def motion_mask(video_BTHWC: jax.Array, threshold: float = 0.06) -> jax.Array:
+    """float32 [B, T, H, W, 1]: 1 where a pixel differs from the frame before or from the frame after."""
     x = video_BTHWC.astype(jnp.float32) / 255
-    step = jnp.abs(x[:, 1:] - x[:, :-1])
-    moved = jnp.maximum(jnp.pad(step, ((0, 0), (1, 0), *[(0, 0)] * 3)), jnp.pad(step, ((0, 0), (0, 1), *[(0, 0)] * 3)))
-    moving = (moved.max(-1, keepdims=True) > threshold).astype(jnp.float32)
-    return 1 + weight * moving / jnp.maximum(moving.mean(), 1e-3)
+    step = jnp.abs(x[:, 1:] - x[:, :-1]).max(-1, keepdims=True)
+    ahead, behind = (jnp.pad(step, ((0, 0), side, *[(0, 0)] * 3)) for side in ((0, 1), (1, 0)))
+    return (jnp.maximum(ahead, behind) > threshold).astype(jnp.float32)
+
+
+def motion_weights(video_BTHWC: jax.Array, weight: float, reach: int = 8) -> jax.Array:
+    """How much each pixel counts, float32 [B, T, H, W, 1].
+
+    Small moving things are what tokenizers lose first: a ball is one pixel in four thousand. Every pixel weighs 1;
+    moving pixels share `weight` times the weight of all frames among them, and a crowd of them within `reach` pixels
+    shares what a lone one has, so that a ball weighs as much as a paddle ten times its size.
+    """
+    moving = motion_mask(video_BTHWC)
+    b, t, h, w, _ = moving.shape
+    crowd = box_sum(moving.reshape(b * t, h, w, 1), reach).reshape(moving.shape)
+    share = moving / (crowd + 2)
+    return 1 + weight * share / jnp.maximum(share.mean(), 1e-5)
+
+
+def box_sum(x_BHWC: jax.Array, reach: int) -> jax.Array:
+    """Sums over `reach` x `reach` neighbourhoods."""
+    for axis in (1, 2):
+        window = tuple(reach if i == axis else 1 for i in range(4))
+        x_BHWC = jax.lax.reduce_window(x_BHWC, 0.0, jax.lax.add, window, (1, 1, 1, 1), "SAME")
+    return x_BHWC
 
 
 def picture_loss(pixels: jax.Array, video_BTHWC: jax.Array, weights: jax.Array) -> jax.Array:
@@ -26,29 +42,28 @@ def picture_loss(pixels: jax.Array, video_BTHWC: jax.Array, weights: jax.Array) 
 
 
 def spectra(audio_BX: jax.Array, size: int) -> jax.Array:
-    """Square roots of Hann-windowed magnitudes [B, frames, size / 2 + 1], hop size / 4.
-
-    A root instead of a logarithm: most of a game is silence, and a logarithm makes silence's noise floor the loudest
-    part of the loss.
-    """
+    """Hann-windowed magnitudes [B, frames, size / 2 + 1] with hop size / 4; a tone of amplitude a gives a."""
     hop = size // 4
     frames = (audio_BX.shape[1] - size) // hop + 1
     reach = np.arange(frames)[:, None] * hop + np.arange(size)
-    magnitude = jnp.abs(jnp.fft.rfft(audio_BX[:, reach] * np.hanning(size).astype(np.float32)))
-    return jnp.sqrt(magnitude + 1e-5)
+    spectrum = jnp.fft.rfft(audio_BX[:, reach] * (np.hanning(size) * 4 / size).astype(np.float32))
+    return jnp.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-10)
 
 
 def sound_loss(predicted_BTS: jax.Array, audio_BTS: jax.Array) -> jax.Array:
     """Waveform and multi-resolution spectral error, each relative to the loudness of its clip.
 
-    Relative, so that a quiet clip teaches as much as a loud one; floored, so that silence stays silence.
+    Relative, so that a quiet clip teaches as much as a loud one; floored, so that silence stays silence. Square roots
+    of magnitudes instead of logarithms: most of a game is silence, and a logarithm makes silence's noise floor the
+    loudest part of the loss.
     """
     a, b = (x.reshape(x.shape[0], -1) for x in (predicted_BTS, audio_BTS))
-    power = jnp.mean(b**2, axis=1) + 1e-3
+    power = jnp.mean(b**2, axis=1) + 1e-4
     loss = jnp.mean(jnp.mean((a - b) ** 2, axis=1) / power)
     for size in (64, 256, 1024):
         p, q = spectra(a, size), spectra(b, size)
-        loss += jnp.mean(jnp.mean(jnp.abs(p - q), axis=(1, 2)) / (jnp.mean(q, axis=(1, 2)) + 0.1))
+        relative = lambda x, y, floor: jnp.mean(jnp.abs(x - y), axis=(1, 2)) / (jnp.mean(y, axis=(1, 2)) + floor)
+        loss += jnp.mean(relative(p, q, 1e-3) + relative(jnp.sqrt(p + 1e-3), jnp.sqrt(q + 1e-3), 1e-2))
     return loss
 
 

@@ -8,15 +8,16 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from oyster_jax.config import ExperimentConfig, WorldConfig, resolve, to_dict
+from oyster_jax.config import ExperimentConfig, resolve, to_dict
 from oyster_jax.data.dataset import ClipReader
-from oyster_jax.data.pipeline import WindowOptions, open_clips, windows
+from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
 from oyster_jax.distributed.mesh import make_mesh
 from oyster_jax.errors import OysterError
+from oyster_jax.models.controls import fit_controls
 from oyster_jax.models.world_model import World, save_world
 from oyster_jax.training.loop import run_stage
 from oyster_jax.training.tasks import Task, make_tasks
-from oyster_jax.training.tokens import cache_tokens, token_arrays
+from oyster_jax.training.tokens import PAD, cache_tokens, token_arrays
 
 # Fields of a stage that do not change what is learned; a run may be resumed with others.
 FREE_FIELDS = ("log_every", "eval_every", "save_every")
@@ -52,6 +53,9 @@ def train(
         params = _run(task, world, experiment, reader, mesh, workdir)
         parts = params if set(params) == {"dynamics", "latent_action"} else {task.name: params}
         world = World(world.params | parts, config)
+    if "latent_action" in world.params and reader.info.actions.size > 1 and experiment.train.labelled_frames:
+        controls = name_codes(world, reader, experiment.train.labelled_frames)
+        world = World(world.params | {"controls": controls}, config)
     if jax.process_index() == 0:
         save_world(World(jax.device_get(world.params), config), workdir / "world", _describe(reader, experiment))
     return world
@@ -79,6 +83,24 @@ def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipRea
     return run_stage(
         task, data, held_out, mesh, workdir, config, reader.info.media, experiment.seed, experiment.train.keep
     )
+
+
+def name_codes(world: World, reader: ClipReader, frames: int) -> dict:
+    """The map from true controls to latent codes, fitted on the first `frames` labelled frames of the training data."""
+    c = world.config
+    encode = jax.jit(lambda w, v, a: w.apply("latent_action", v, a, method="encode"))
+    codes, actions, seen = [], [], 0
+    for index in reader.split("train"):
+        if seen >= frames:
+            break
+        length = min(int(reader.frames[index]) // PAD * PAD, -(-(frames - seen) // PAD) * PAD)
+        if length:
+            meta, arrays = reader[index]
+            clip = take(meta, arrays, 0, length, ("video", "audio", "action"), reader.info.max_prompts)
+            codes.append(np.asarray(encode(world, clip["video"][None], clip["audio"][None]))[0])
+            actions.append(clip["action"][:-1])
+            seen += length
+    return fit_controls(np.concatenate(codes), np.concatenate(actions), c.latent_action.codes, c.actions.sizes)
 
 
 def held_out_batch(reader: ClipReader, options: WindowOptions) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ _KINDS = {
 
 
 def make_source(name: str, options: SourceOptions = SourceOptions()) -> Source:
-    """The source called `reef`, `ale:GAME`, `vizdoom:SCENARIO` or `video:GLOB`; raises OysterError naming what fails."""
+    """The source called `reef`, `ale:GAME`, `vizdoom:SCENARIO` or `video:GLOB`; or OysterError."""
     kind, _, argument = name.partition(":")
     if kind not in _KINDS:
         raise OysterError(f"unknown source '{name}'; sources are reef, ale:GAME, vizdoom:SCENARIO, video:GLOB")

@@ -189,19 +189,22 @@ class _Court:
 
     along: int  # address of the ball's way towards the paddle
     across: int
-    paddle: int
     line: int  # `along` where the ball meets the paddle
     walls: tuple[int, int]  # `across` where the ball bounces
-    middle: float  # paddle minus ball when the ball hits the paddle's middle
+    knob: int  # address of the turning knob as the game reads it: ahead of the paddle, and free to turn too far
+    turn: int  # 1 or -1: which way the paddle goes when the knob's number grows
+    rest: float  # where the paddle comes to rest when the knob stands at 0
+    coast: int  # how far a press goes on from its first emulator frame to its last, and after
     ends: tuple[int, int]  # the paddle's reach
+    middle: float  # paddle minus ball when the ball hits the paddle's middle
     more: int  # the action that raises the paddle's number
     less: int
     serve: int  # the action while no ball is in play
 
 
 _COURTS = {
-    "breakout": _Court(101, 99, 72, 176, (55, 201), -8, (55, 191), more=2, less=3, serve=1),
-    "pong": _Court(49, 54, 51, 188, (44, 207), -5.5, (38, 203), more=3, less=2, serve=0),
+    "breakout": _Court(101, 99, 179, (55, 201), 70, -1, 235, 17, (55, 191), -8, more=2, less=3, serve=1),
+    "pong": _Court(49, 54, 192, (44, 207), 60, 1, 0, 24, (38, 203), -5.5, more=3, less=2, serve=0),
 }
 
 
@@ -212,30 +215,28 @@ class _Tracker:
     the paddle under it.
     """
 
-    MOVED = (0, 3, 8, 12, 17, 20, 21, 22)  # by one pressed step, emulator frames after its beginning
+    MOVED = (0, 0, 3, 8, 12, 17, 20, 21, 22)  # by one pressed step, emulator frames after its beginning
 
     def __init__(self, court: _Court):
         self._court = court
-        self._ball, self._aim, self._before = (0, 0), 0.0, 0
+        self._ball, self._aim = (0, 0), 0.0
 
     def __call__(self, ram: np.ndarray, playing: int, rng: np.random.Generator) -> int:
         """The action for the next step, seeing `ram` after the first emulator frame of the present one, `playing`."""
         c = self._court
         ball = int(ram[c.along]), int(ram[c.across])
         along, across = ((new - old) / _EMULATOR_FRAMES for new, old in zip(ball, self._ball))
-        # Where the paddle will come to rest: the present step has three more frames, and it coasts from the last one.
-        way = {c.more: 1, c.less: -1}
-        rest = int(ram[c.paddle]) + 18 * way.get(playing, 0) + 4 * way.get(self._before, 0)
-        self._ball, self._before = ball, playing
+        self._ball = ball
+        if ball[0] == 0 or along <= 0:
+            self._aim = rng.uniform(-6, 6)
         if ball[0] == 0:
             return c.serve
         target, frames = ball[1], 99.0
         if along > 0 and ball[0] < c.line:
             frames = (c.line - ball[0]) / along
             target = _bounce(ball[1] + across * frames, c.walls)
-        elif along <= 0:
-            self._aim = rng.uniform(-6, 6)
-        error = target + c.middle + self._aim - np.clip(rest, *c.ends)
+        rest = c.rest + c.turn * int(ram[c.knob]) + c.coast * {c.more: 1, c.less: -1}.get(playing, 0)
+        error = np.clip(target + c.middle + self._aim, *c.ends) - rest
         moved = np.interp(frames - (_EMULATOR_FRAMES - 1), range(len(self.MOVED)), self.MOVED)
         return min((abs(error), 0), (abs(error - moved) + 1, c.more), (abs(error + moved) + 1, c.less))[1]
 

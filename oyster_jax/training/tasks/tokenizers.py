@@ -9,7 +9,7 @@ from oyster_jax.config import StageConfig, TrainConfig, WorldConfig
 from oyster_jax.models.audio_tokenizer import AudioTokenizer
 from oyster_jax.models.video_tokenizer import VideoTokenizer, to_uint8
 from oyster_jax.nn.quantizers import usage
-from oyster_jax.training.losses import motion_weights, picture_loss, sound_loss
+from oyster_jax.training.losses import motion_mask, motion_weights, picture_loss, sound_loss
 from oyster_jax.training.tasks.base import Batch, Metrics, Sample
 
 
@@ -48,7 +48,7 @@ class VideoTokenizerTask:
         weights = motion_weights(video, self.train.motion_weight)
         loss = picture_loss(pixels, video, weights)
         error = (jnp.clip(pixels, 0, 1) - video / 255.0) ** 2
-        moving = (motion_weights(video, 1.0) > 1) * jnp.ones(3)
+        moving = motion_mask(video) * jnp.ones(3)
         metrics = {
             "psnr": psnr(jnp.mean(error)),
             "psnr_moving": psnr(jnp.sum(error * moving) / jnp.maximum(moving.sum(), 1)),

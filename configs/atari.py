@@ -1,0 +1,47 @@
+"""An Atari game with sound, 64x64 at 15 fps, for two CPU cores: about an hour for everything.
+
+`oyster train --config=configs/atari.py:quick` is the quarter-hour form of the README.
+"""
+
+from dataclasses import replace
+
+from oyster_jax.config import (
+    AudioTokenizerConfig,
+    DynamicsConfig,
+    ExperimentConfig,
+    LatentActionConfig,
+    QuantizerConfig,
+    SamplingConfig,
+    StageConfig,
+    TrainConfig,
+    TransformerConfig,
+    VideoTokenizerConfig,
+    as_config_dict,
+)
+
+QUICK = {"video_tokenizer": 1200, "audio_tokenizer": 600, "latent_action": 500, "dynamics": 500}
+
+
+def get_config(variant: str = "full"):
+    codes = QuantizerConfig(levels=(4, 4, 4, 4, 4))
+    short = TransformerConfig(layers=2, width=128, heads=4, window=4)
+    train = TrainConfig(
+        # Small batches of short windows: on two cores more steps teach more than larger ones.
+        video_tokenizer=StageConfig(steps=5500, batch=4, frames=4, learning_rate=2e-3),
+        audio_tokenizer=StageConfig(steps=2500, batch=8, frames=8, learning_rate=1e-3, loud=0.7),
+        latent_action=StageConfig(steps=2000, batch=4, frames=6, learning_rate=1e-3),
+        dynamics=StageConfig(steps=1600, batch=4, frames=16, learning_rate=1.5e-3),
+        motion_weight=3.0,
+    )
+    if variant == "quick":
+        train = replace(train, **{n: replace(getattr(train, n), steps=s) for n, s in QUICK.items()})
+    return as_config_dict(
+        ExperimentConfig(
+            video_tokenizer=VideoTokenizerConfig(patch=8, encoder=short, decoder=short, quantizer=codes),
+            audio_tokenizer=AudioTokenizerConfig(tokens=8, width=96, layers=3),
+            latent_action=LatentActionConfig(codes=(8,), encoder=short, decoder=short),
+            dynamics=DynamicsConfig(transformer=TransformerConfig(layers=4, width=128, heads=4, window=8)),
+            sampling=SamplingConfig(video_steps=8, audio_steps=4),
+            train=train,
+        )
+    )

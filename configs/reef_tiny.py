@@ -1,0 +1,41 @@
+"""The embedded reef for two CPU cores: a quarter of an hour for everything.
+
+A stepping stone: small enough to try ideas on, trained long enough to answer prompts and controls.
+"""
+
+from oyster_jax.config import (
+    AudioTokenizerConfig,
+    DynamicsConfig,
+    ExperimentConfig,
+    LatentActionConfig,
+    QuantizerConfig,
+    SamplingConfig,
+    StageConfig,
+    TrainConfig,
+    TransformerConfig,
+    VideoTokenizerConfig,
+    as_config_dict,
+)
+
+
+def get_config():
+    codes = QuantizerConfig(levels=(4, 4, 4, 4, 4))
+    short = TransformerConfig(layers=2, width=128, heads=4, window=4)
+    train = TrainConfig(
+        # Small batches of short windows: on two cores more steps teach more than larger ones.
+        video_tokenizer=StageConfig(steps=2600, batch=4, frames=4, learning_rate=1.5e-3),
+        audio_tokenizer=StageConfig(steps=1200, batch=8, frames=8, learning_rate=1e-3, loud=0.5),
+        latent_action=StageConfig(steps=800, batch=4, frames=6, learning_rate=1e-3),
+        dynamics=StageConfig(steps=500, batch=4, frames=16, learning_rate=1.5e-3),
+        motion_weight=1.0,
+    )
+    return as_config_dict(
+        ExperimentConfig(
+            video_tokenizer=VideoTokenizerConfig(patch=8, encoder=short, decoder=short, quantizer=codes),
+            audio_tokenizer=AudioTokenizerConfig(tokens=8, width=96, layers=3),
+            latent_action=LatentActionConfig(codes=(8,), encoder=short, decoder=short),
+            dynamics=DynamicsConfig(transformer=TransformerConfig(layers=4, width=128, heads=4, window=8)),
+            sampling=SamplingConfig(video_steps=8, audio_steps=4),
+            train=train,
+        )
+    )

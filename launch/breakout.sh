@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The main job: record Breakout with its sound, learn it, roll it out again under actions, and measure.
+# About a quarter of an hour on two cores; FULL=1 records 20,000 frames and trains for an hour.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash launch/setup.sh sims
+frames=8000 config=configs/atari.py:quick
+[ -z "${FULL:-}" ] || frames=20000 config=configs/atari.py
+run="${1:-runs/breakout}"
+oyster=.venv/bin/oyster
+$oyster record --source=ale:breakout --frames=$frames --out="$run/data"
+$oyster train --config=$config --data="$run/data" --workdir="$run"
+$oyster rollout --world="$run/world" --data="$run/data" --seconds=10 --actions='LEFT*15,RIGHT*15,NOOP*10' --out="$run/world.mp4"
+$oyster evaluate --world="$run/world" --data="$run/data" --out="$run/report" --starts=${STARTS:-64}

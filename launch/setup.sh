@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Makes .venv with everything that the README's commands need, on Debian or Ubuntu; run again, it does nothing twice.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+extra="${1:-test}"
+# ViZDoom plays its sound through OpenAL, and is silent without saying so where the library is missing.
+if ! ldconfig -p | grep -q libopenal && command -v apt-get > /dev/null; then
+  sudo="$([ "$(id -u)" = 0 ] || echo sudo)"
+  $sudo apt-get update -qq
+  $sudo apt-get install -y -qq libopenal1 > /dev/null
+fi
+[ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
+.venv/bin/pip install -q --upgrade pip
+.venv/bin/pip install -q -e ".[$extra]"

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Sets up .venv, checks style, runs the tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash launch/setup.sh test
+export JAX_PLATFORMS=cpu
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/python -m pytest "$@"

@@ -1,0 +1,106 @@
+"""What the dynamics know: bits a frame against simple guessers, and whether actions do anything."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from oyster_jax.config import SamplingConfig
+from oyster_jax.evaluation.metrics import bootstrap, psnr_each
+from oyster_jax.models.controls import predict_codes
+from oyster_jax.models.dynamics import Logits
+from oyster_jax.models.world_model import World
+from oyster_jax.sampling.rollout import prefill, rollout, tokenize
+from oyster_jax.training.losses import cross_entropy
+from oyster_jax.training.tasks.dynamics import two_streams
+from oyster_jax.types import Clip, TokenFrame
+
+
+@jax.jit
+def fully_masked_bits(world: World, batch: dict) -> tuple[jax.Array, jax.Array]:
+    """Cross-entropy of each frame with all its tokens masked, in bits: float [B, T] for video and for audio.
+
+    The sum over tokens, each judged given the past, the action and the prompt but not its neighbours: an upper bound
+    on what the frame costs, and the same for every model and baseline.
+    """
+    tokens = TokenFrame(batch["video_tokens"].astype(jnp.int32), batch["audio_tokens"].astype(jnp.int32))
+    everything = jax.tree.map(lambda x: jnp.ones(x.shape, bool), tokens)
+    logits = two_streams(world.config, world.params["dynamics"], batch, tokens, everything)
+    bits = jax.tree.map(lambda lg, t: cross_entropy(lg, t).sum(-1) / np.log(2), logits, Logits(*tokens))
+    return bits.video, bits.audio
+
+
+def guesser_bits(train: np.ndarray, test: list[np.ndarray], size: int) -> dict[str, float]:
+    """Bits a frame of two guessers fitted on training tokens int [X, N] and judged on test clips of [T, N].
+
+    unigram: each token by its frequency at its place. copy: the token before at its place with the probability that it
+    stays, otherwise the unigram. First frames of clips are left out of both, as nothing comes before them.
+    """
+    places = train.shape[1]
+    count = np.full((places, size), 0.01)
+    np.add.at(count, (np.arange(places), train), 1)
+    unigram = count / count.sum(1, keepdims=True)
+    stay = ((train[1:] == train[:-1]).sum(0) + 1) / (len(train) + 1)
+    place = np.arange(places)
+    now, before = np.concatenate([c[1:] for c in test]), np.concatenate([c[:-1] for c in test])
+    p = unigram[place, now]
+    # The mixture sums to 1: the unigram part may name the same token again.
+    copy = stay * (now == before) + (1 - stay) * p
+    bits = lambda q: float(-np.log2(q).sum(1).mean())
+    return {"unigram": bits(p), "copy": bits(copy)}
+
+
+@functools.partial(jax.jit, static_argnames=("horizon", "sampling"))
+def _two_futures(world: World, key, clip: Clip, actions_TBA, other_TBA, horizon: int, sampling):
+    state, _ = prefill(world, key, clip)
+    _, told = rollout(world, state, actions_TBA[:horizon], sampling)
+    _, random = rollout(world, state, other_TBA[:horizon], sampling)
+    return told.video, random.video
+
+
+_tokenize = jax.jit(tokenize)
+
+
+def controllability(
+    world: World,
+    batches: list[Clip],
+    context: int,
+    horizons: tuple[int, ...] = (1, 4, 8),
+    sampling: SamplingConfig | None = None,
+    seed: int = 0,
+    named: bool = False,
+) -> dict:
+    """ΔPSNR (Genie, arXiv 2402.15391, section 3.1): PSNR under the true actions minus PSNR under random ones.
+
+    batches: clips of `context` + max(horizons) frames; the futures after the context are rolled out twice, with common
+    keys, and compared with what happened. A world of latent actions is given the codes that it infers from the clip,
+    or (`named`) those that its controls name for the true actions: then nothing of the future is looked at.
+    Per horizon: the mean over starts with its bootstrap interval, and both PSNRs.
+    """
+    rng = np.random.default_rng(seed)
+    longest = max(horizons)
+    sizes = world.config.played_actions.sizes
+    gains, told_psnr, random_psnr = [], [], []
+    for i, clip in enumerate(batches):
+        played = clip.action if named or world.config.dynamics.actions == "true" else _tokenize(world, clip)[1]
+        played = np.moveaxis(np.asarray(played)[:, context - 1 : context - 1 + longest], 1, 0)
+        if named:
+            codes = predict_codes(world.params["controls"], played.reshape(-1, played.shape[-1]))
+            played = codes.reshape(*played.shape[:2], -1)
+        other = rng.integers(0, sizes, played.shape)
+        start = Clip(*(x if n == "prompt" else x[:, :context] for n, x in zip(Clip._fields, clip)))
+        futures = _two_futures(
+            world, jax.random.fold_in(jax.random.key(seed), i), start, played, other, longest, sampling
+        )
+        truth = np.moveaxis(np.asarray(clip.video[:, context : context + longest]), 1, 0)
+        told, random = (psnr_each(np.asarray(f), truth) for f in futures)
+        gains.append(told - random)
+        told_psnr.append(told)
+        random_psnr.append(random)
+    gain, told, random = (np.concatenate(x, axis=1) for x in (gains, told_psnr, random_psnr))
+    return {
+        f"horizon_{h}": bootstrap(gain[h - 1])
+        | {"psnr_true_actions": float(told[h - 1].mean()), "psnr_random_actions": float(random[h - 1].mean())}
+        for h in horizons
+    }

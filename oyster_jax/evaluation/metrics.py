@@ -1,0 +1,106 @@
+"""Metrics as functions of NumPy arrays; each says where it comes from."""
+
+import numpy as np
+
+CHANGED = 0.06  # a pixel differs from the background where any channel is further than this from it
+
+
+def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio in dB of uint8 images of any shape, over `mask` (bool, without channels) if given.
+
+    nan where the mask is empty, 100 dB for equal images.
+    """
+    error = ((a.astype(np.float32) - b.astype(np.float32)) / 255) ** 2
+    if mask is not None:
+        error = error[mask]
+    return float(-10 * np.log10(max(error.mean(), 1e-10))) if error.size else float("nan")
+
+
+def psnr_each(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """PSNR of each image of a batch: uint8 [..., H, W, 3] to float [...]."""
+    error = ((a.astype(np.float32) - b.astype(np.float32)) / 255) ** 2
+    return -10 * np.log10(np.maximum(error.mean((-3, -2, -1)), 1e-10))
+
+
+def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Structural similarity of uint8 images [..., H, W, 3], float [...] (Wang et al. 2004).
+
+    Gaussian window of σ = 1.5, 11 pixels wide, covariances unbiased, borders cropped: scikit-image's
+    `structural_similarity(gaussian_weights=True, channel_axis=-1, data_range=255)`.
+    """
+    from scipy.ndimage import correlate1d
+
+    reach = np.arange(-5, 6)
+    window = np.exp(-(reach**2) / (2 * 1.5**2))
+    window /= window.sum()
+    blur = lambda x: correlate1d(correlate1d(x, window, axis=-3, mode="reflect"), window, axis=-2, mode="reflect")
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    mean_a, mean_b = blur(a), blur(b)
+    unbiased = 11**2 / (11**2 - 1)
+    var_a = unbiased * (blur(a * a) - mean_a**2)
+    var_b = unbiased * (blur(b * b) - mean_b**2)
+    cov = unbiased * (blur(a * b) - mean_a * mean_b)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    score = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    return score[..., 5:-5, 5:-5, :].mean((-3, -2, -1))
+
+
+def changed_mask(video: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """bool [..., H, W]: the pixels of `video` (uint8 [..., H, W, 3]) that differ from `background` [H, W, 3]."""
+    return np.abs(video.astype(np.float32) - background).max(-1) > CHANGED * 255
+
+
+def ssim_map_mean(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
+    """SSIM over the smallest boxes that hold the changed pixels of each image, grown to at least 16 pixels.
+
+    SSIM is defined on windows, not on single pixels; images without a changed pixel are left out.
+    """
+    scores = []
+    for x, y, m in zip(a, b, mask):
+        if m.any():
+            scores.append(ssim(*(_box(v, m) for v in (x, y))))
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def _box(image: np.ndarray, mask: np.ndarray, smallest: int = 16) -> np.ndarray:
+    """The part of an image around the true pixels of a mask."""
+    spans = []
+    for axis in (0, 1):
+        where = np.flatnonzero(mask.any(1 - axis))
+        size = min(max(where[-1] + 1 - where[0], smallest), mask.shape[axis])
+        start = int(np.clip((where[0] + where[-1] + 1 - size) // 2, 0, mask.shape[axis] - size))
+        spans.append(slice(start, start + size))
+    return image[spans[0], spans[1]]
+
+
+def log_mel(audio: np.ndarray, sample_rate: int, bands: int = 40, size: int = 512) -> np.ndarray:
+    """Log-mel spectrogram in dB of float sound [X], float [frames, bands]: Hann, hop size / 4, floor -80 dB."""
+    hop = size // 4
+    audio = np.pad(audio, (0, max(0, size - len(audio))))
+    frames = np.lib.stride_tricks.sliding_window_view(audio, size)[::hop]
+    power = np.abs(np.fft.rfft(frames * np.hanning(size))) ** 2 / (size / 4) ** 2
+    return 10 * np.log10(power @ mel_filters(bands, size, sample_rate) + 1e-8)
+
+
+def mel_filters(bands: int, size: int, sample_rate: int) -> np.ndarray:
+    """Triangular filters, float [size / 2 + 1, bands], evenly spaced in mel (HTK: 2595 log10(1 + f / 700))."""
+    mel = lambda f: 2595 * np.log10(1 + f / 700)
+    edges = 700 * (10 ** (np.linspace(0, mel(sample_rate / 2), bands + 2) / 2595) - 1)
+    f = np.linspace(0, sample_rate / 2, size // 2 + 1)[:, None]
+    low, mid, high = edges[:-2], edges[1:-1], edges[2:]
+    filters = np.maximum(0, np.minimum((f - low) / (mid - low), (high - f) / (high - mid)))
+    return filters / np.maximum(filters.sum(0), 1e-9)
+
+
+def log_mel_distance(a: np.ndarray, b: np.ndarray, sample_rate: int) -> float:
+    """Mean absolute difference in dB of two sounds' log-mel spectrograms; 0 for equal sounds."""
+    return float(np.abs(log_mel(a.reshape(-1), sample_rate) - log_mel(b.reshape(-1), sample_rate)).mean())
+
+
+def bootstrap(values: np.ndarray, draws: int = 2000, seed: int = 0) -> dict[str, float]:
+    """Mean of a sample, and the 95 % interval of that mean by resampling with replacement (Efron 1979)."""
+    values = np.asarray(values, np.float64)
+    rng = np.random.default_rng(seed)
+    means = values[rng.integers(0, len(values), (draws, len(values)))].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {"mean": float(values.mean()), "low": float(low), "high": float(high), "count": len(values)}

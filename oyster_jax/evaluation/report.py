@@ -1,0 +1,138 @@
+"""The report of a world on held-out data: `report.json`, plots, and contact sheets to look at."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from oyster_jax.config import SamplingConfig
+from oyster_jax.data.dataset import ClipReader, write_json
+from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
+from oyster_jax.errors import OysterError
+from oyster_jax.evaluation import plots
+from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits
+from oyster_jax.evaluation.latent import latent_report
+from oyster_jax.evaluation.tokenizers import evaluate_tokenizers, reconstruct
+from oyster_jax.models.world_model import World
+from oyster_jax.sampling.rollout import tokenize
+from oyster_jax.types import Clip
+
+ARRAYS = ("video", "audio", "action")
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How much to measure. The defaults are those of the published figures."""
+
+    frames: int = 2000  # held-out frames for the tokenizers, bits and latent actions
+    train_frames: int = 6000  # training frames that the simple guessers and the background are fitted on
+    starts: int = 256
+    context: int = 8
+    horizons: tuple[int, ...] = (1, 4, 8)
+    batch: int = 32
+    seed: int = 0
+    sampling: SamplingConfig | None = None
+
+
+def evaluate(
+    world: World,
+    data: str | Path,
+    out: str | Path,
+    options: EvaluationOptions = EvaluationOptions(),
+    log: Callable[[str], None] = lambda line: None,
+) -> dict:
+    """Measures what the world has (tokenizers, dynamics, latent actions), writes `out` and returns the report."""
+    reader = open_clips(data)
+    if reader.info.media != world.config.media or reader.info.actions != world.config.actions:
+        raise OysterError(f"{data} has other sizes, rates or actions than this world was trained on")
+    held_out = reader.split("held_out") if len(reader.split("held_out")) else reader.split("all")
+    test = whole_clips(reader, held_out, options.frames, options.seed)
+    train = whole_clips(reader, reader.split("train"), options.train_frames, options.seed)
+    background = np.median(np.concatenate([c["video"] for c in train])[:: max(1, options.train_frames // 1000)], axis=0)
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    report = {"data": reader.info.source, "frames": sum(len(c["video"]) for c in test)}
+    log("tokenizers")
+    report["tokenizers"] = evaluate_tokenizers(world, test, background, reader.info.source)
+    clip = test[0]
+    seen, heard, *_ = jax.tree.map(
+        lambda x: np.asarray(x[0]), reconstruct(world, clip["video"][None], clip["audio"][None])
+    )
+    plots.contact_sheet(out / "tokenizer.png", {"truth": clip["video"], "tokenizer": seen}, columns=12, stride=4)
+    plots.spectrograms(out / "tokenizer_sound.png", {"truth": clip["audio"], "tokenizer": heard}, world.config.media)
+    if "latent_action" in world.params and world.config.actions.factors:
+        log("latent actions")
+        report["latent_actions"] = _latent(world, test)
+    if "dynamics" in world.params:
+        log("bits a frame")
+        report["bits_a_frame"] = _bits(world, train, test)
+        log("controllability")
+        starts = _starts(reader, held_out, options)
+        judge = lambda **kw: controllability(
+            world, starts, options.context, options.horizons, options.sampling, options.seed, **kw
+        )
+        report["delta_psnr"] = judge()
+        if "controls" in world.params:
+            report["delta_psnr_named_controls"] = judge(named=True)
+        plots.delta_psnr(out / "delta_psnr.png", report["delta_psnr"])
+    write_json(out / "report.json", report)
+    return report
+
+
+def whole_clips(reader: ClipReader, clips: np.ndarray, frames: int, seed: int) -> list[dict[str, np.ndarray]]:
+    """Stored clips in random order until they hold `frames` frames, each cut to a multiple of 32 (few shapes)."""
+    picked, total = [], 0
+    for index in np.random.default_rng(seed).permutation(clips):
+        length = int(reader.frames[index]) // 32 * 32
+        if length and total < frames:
+            meta, arrays = reader[index]
+            names = tuple(n for n in arrays if n != "prompt_id")
+            picked.append(take(meta, arrays, 0, length, names, reader.info.max_prompts))
+            total += length
+    if not picked:
+        raise OysterError("no clip of the data is as long as 32 frames: record longer ones to evaluate on")
+    return picked
+
+
+def _tokens(world: World, clip: dict) -> dict[str, np.ndarray]:
+    """A stored clip as a batch of one for the dynamics, with this world's own actions."""
+    batch = Clip(*(np.asarray(clip[n])[None] for n in Clip._fields))
+    tokens, action = jax.jit(tokenize)(world, batch)
+    return {
+        "video_tokens": np.asarray(tokens.video),
+        "audio_tokens": np.asarray(tokens.audio),
+        "action": np.asarray(action),
+        "prompt": batch.prompt,
+        "prompt_id": batch.prompt_id,
+    }
+
+
+def _bits(world: World, train: list[dict], test: list[dict]) -> dict:
+    trained, tested = [_tokens(world, c) for c in train], [_tokens(world, c) for c in test]
+    bits = [fully_masked_bits(world, batch) for batch in tested]
+    report = {}
+    sizes = {"video": world.config.dynamics.video_codes, "audio": world.config.dynamics.audio_codes}
+    for i, (name, size) in enumerate(sizes.items()):
+        seen = np.concatenate([b[f"{name}_tokens"][0] for b in trained])
+        model = float(np.concatenate([np.asarray(b[i])[0, 1:] for b in bits]).mean())
+        report[name] = {"model": model} | guesser_bits(seen, [b[f"{name}_tokens"][0] for b in tested], size)
+    return report
+
+
+def _latent(world: World, test: list[dict]) -> dict:
+    encode = jax.jit(lambda w, v, a: w.apply("latent_action", v, a, method="encode"))
+    codes = [np.asarray(encode(world, c["video"][None], c["audio"][None]))[0] for c in test]
+    actions = [c["action"][:-1] for c in test]
+    return latent_report(
+        np.concatenate(codes), np.concatenate(actions), world.config.latent_action.codes, world.config.actions.sizes
+    )
+
+
+def _starts(reader: ClipReader, clips: np.ndarray, options: EvaluationOptions) -> list[Clip]:
+    frames = options.context + max(options.horizons)
+    window = WindowOptions(frames, min(options.batch, options.starts), seed=options.seed, arrays=ARRAYS)
+    batches = iter(windows(reader, clips, window))
+    count = -(-options.starts // window.batch)
+    return [Clip(**{n: b[n] for n in Clip._fields}) for b in (next(batches) for _ in range(count))]

@@ -1,0 +1,91 @@
+"""What a frame's prediction may depend on: its own given tokens, what led to it, its prompt, and the past. Nothing else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oyster_jax.models.dynamics import leading_action
+from oyster_jax.training.tasks.dynamics import two_streams
+from oyster_jax.types import TokenFrame
+
+FRAMES, CHANGED = 12, 4
+
+
+@pytest.fixture(scope="module")
+def logits(world):
+    """Logits of every token with every token hidden, or (`given`) with the other modality given."""
+
+    @jax.jit
+    def run(tokens, masked, action, prompt_id, prompt):
+        batch = {"action": action, "prompt_id": prompt_id, "prompt": prompt}
+        return two_streams(world.config, world.params["dynamics"], batch, tokens, masked)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def inputs(config, clip):
+    """Random tokens, all of them hidden, and a clip's conditions."""
+    rng, c = np.random.default_rng(5), config.dynamics
+    tokens = TokenFrame(
+        jnp.asarray(rng.integers(0, c.video_codes, (3, FRAMES, c.video_tokens)), jnp.int32),
+        jnp.asarray(rng.integers(0, c.audio_codes, (3, FRAMES, c.audio_tokens)), jnp.int32),
+    )
+    return dict(
+        tokens=tokens,
+        masked=jax.tree.map(lambda x: jnp.ones(x.shape, bool), tokens),
+        action=clip.action,
+        prompt_id=clip.prompt_id,
+        prompt=clip.prompt,
+    )
+
+
+def moved(logits, a, b):
+    """By how much each frame's logits move, in both modalities: float [T] each."""
+    difference = jax.tree.map(lambda x, y: jnp.abs(x - y).max(axis=(0, 2, 3)), logits(**a), logits(**b))
+    return np.asarray(difference.video), np.asarray(difference.audio)
+
+
+@pytest.mark.parametrize("modality", ["video", "audio"])
+def test_hidden_tokens_move_only_later_frames_of_both_streams(logits, inputs, config, modality):
+    """Picture and sound of frame t move picture and sound of t+1 .. t+reach, and nothing else."""
+    x = getattr(inputs["tokens"], modality)
+    tokens = inputs["tokens"]._replace(**{modality: x.at[:, CHANGED].set(x[:, CHANGED] // 2)})
+    t = config.dynamics.transformer
+    last = CHANGED + t.layers * (t.window - 1)
+    for frames in moved(logits, inputs, inputs | {"tokens": tokens}):
+        assert (frames[: CHANGED + 1] == 0).all()
+        assert (frames[CHANGED + 1 : last + 1] > 1e-4).all()
+        assert (frames[last + 1 :] == 0).all()
+
+
+@pytest.mark.parametrize("given", ["video", "audio"])
+def test_given_tokens_move_their_own_frame(logits, inputs, given):
+    """One joint sequence: a given picture tells the sound of its frame, and the other way round."""
+    shown = getattr(inputs["masked"], given).at[:, CHANGED].set(False)
+    before = inputs | {"masked": inputs["masked"]._replace(**{given: shown})}
+    x = getattr(inputs["tokens"], given)
+    after = before | {"tokens": inputs["tokens"]._replace(**{given: x.at[:, CHANGED].set(x[:, CHANGED] // 2)})}
+    for frames in moved(logits, before, after):
+        assert (frames[:CHANGED] == 0).all() and frames[CHANGED] > 1e-2
+
+
+def test_an_action_moves_the_frames_after_it(logits, inputs):
+    """action[t] is chosen on seeing frame t: frame t cannot know it, frame t+1 is made by it."""
+    action = inputs["action"]
+    other = (action[:, CHANGED] + 1) % jnp.array([3, 2])
+    for frames in moved(logits, inputs, inputs | {"action": action.at[:, CHANGED].set(other)}):
+        assert (frames[: CHANGED + 1] == 0).all() and frames[CHANGED + 1] > 1e-2
+
+
+def test_a_prompt_moves_its_own_frame_and_later_ones(logits, inputs):
+    changed = inputs["prompt_id"].at[:, CHANGED].set(1 - inputs["prompt_id"][:, CHANGED])
+    for frames in moved(logits, inputs, inputs | {"prompt_id": changed}):
+        assert (frames[:CHANGED] == 0).all()
+        assert (frames[CHANGED : CHANGED + 2] > 1e-3).all()  # the past keeps the prompt that it was made under
+
+
+def test_a_frame_carries_the_action_that_led_to_it():
+    action = jnp.arange(8).reshape(1, 4, 2)
+    np.testing.assert_array_equal(leading_action(action)[0], [[-1, -1], [0, 1], [2, 3], [4, 5]])

@@ -1,0 +1,61 @@
+"""The video tokenizer is causal, and frame by frame it computes what it computes on a whole clip."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oyster_jax.models.video_tokenizer import frame_positions, patchify, unpatchify
+from oyster_jax.sampling import cache
+
+
+def run(world, method, x, position, past=None, past_mask=None):
+    return world.apply("video_tokenizer", x, position, past, past_mask, method=method)
+
+
+whole = jax.jit(lambda world, method, x: run(world, method, x, frame_positions(*x.shape[:2]))[0], static_argnums=1)
+
+
+def inputs(world, clip, method):
+    c = world.config.video_tokenizer
+    if method == "latents":
+        return clip.video, c.encoder
+    tokens = np.random.default_rng(2).integers(0, c.quantizer.codebook_size, (3, 12, c.tokens))
+    return jnp.asarray(tokens, jnp.int32), c.decoder
+
+
+@pytest.mark.parametrize("method", ["latents", "decode"])
+def test_no_frame_sees_its_future(world, clip, method):
+    x, transformer = inputs(world, clip, method)
+    frame = 4
+    changed = x.at[:, frame].set(x[:, frame] // 2 + 1)
+    moved = jnp.abs(whole(world, method, x) - whole(world, method, changed)).reshape(3, 12, -1).max(axis=(0, 2))
+    reach = transformer.layers * (transformer.window - 1)
+    assert (moved[:frame] == 0).all()
+    assert (moved[frame : frame + reach + 1] > 1e-4).all()  # it does see its past, as far as its windows reach
+    assert (moved[frame + reach + 1 :] == 0).all()
+
+
+@pytest.mark.parametrize("method", ["latents", "decode"])
+def test_streaming_equals_the_whole_clip(world, clip, method):
+    x, transformer = inputs(world, clip, method)
+
+    def frame(past, step):
+        x, t = step
+        position = jnp.full(3, t)
+        mask = cache.past_mask(position, transformer.window)
+        y, present = run(world, method, x[:, None], position[:, None], past, mask)
+        return cache.write(past, present, position, jnp.ones(3, bool)), y[:, 0]
+
+    empty = cache.init_cache(transformer, 3, world.config.video_tokenizer.tokens)
+    _, streamed = jax.jit(lambda x: jax.lax.scan(frame, empty, (x.swapaxes(0, 1), jnp.arange(12))))(x)
+    np.testing.assert_allclose(streamed.swapaxes(0, 1), whole(world, method, x), atol=1e-4)
+
+
+def test_patches_are_in_reading_order(config):
+    c = config.video_tokenizer
+    image = np.zeros((1, 1, c.height, c.width, 3), np.float32)
+    image[0, 0, 0, -1] = 1  # the top right pixel
+    patches = patchify(jnp.asarray(image), c.patch)
+    assert np.flatnonzero(np.asarray(patches[0, 0]).any(-1)).tolist() == [c.grid[1] - 1]
+    np.testing.assert_array_equal(unpatchify(patches, c.patch, c.height, c.width), image)

@@ -1,0 +1,194 @@
+"""A session is a value: the same whether it runs alone or among others, in a scan or by hand, from a clip or frame by frame."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oyster_jax.errors import OysterError
+from oyster_jax.models.audio_tokenizer import AudioState
+from oyster_jax.models.dynamics import leading_action
+from oyster_jax.models.video_tokenizer import to_uint8
+from oyster_jax.sampling import cache, rollout
+from oyster_jax.types import KV
+
+# Where each part of a state has its sessions.
+AXES = rollout.RolloutState(0, 0, 0, KV(1, 1), KV(1, 1), KV(1, 1), AudioState(1, 0))
+
+step = jax.jit(rollout.step)
+
+
+@partial(jax.jit, static_argnums=1)
+def session(state, i):
+    """Session `i` of a state, as a batch of one."""
+    return jax.tree.map(lambda x, axis: x[(slice(None),) * axis + (slice(i, i + 1),)], state, AXES)
+
+
+def assert_same(a, b):
+    """To the bit, in every leaf."""
+    jax.tree.map(np.testing.assert_array_equal, raw(a), raw(b))
+
+
+def assert_close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), raw(a), raw(b))
+
+
+def differ(a, b):
+    return not (np.array_equal(a.video, b.video) and np.array_equal(a.audio, b.audio))
+
+
+def raw(tree):
+    typed = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if typed(x) else x), tree)
+
+
+@pytest.fixture(scope="module")
+def started(world, clip):
+    """Three sessions after `clip`, and what they show."""
+    return jax.jit(rollout.prefill)(world, jax.random.key(3), clip)
+
+
+@pytest.fixture(scope="module")
+def one(started):
+    return session(started[0], 0)
+
+
+@pytest.fixture(scope="module")
+def actions(config):
+    return jnp.asarray(np.random.default_rng(8).integers(0, config.actions.sizes, (8, 3, 2)), jnp.int32)
+
+
+def test_prefill_equals_committing_one_by_one(world, clip, started, prompts_TLBMP):
+    c = world.config
+    tokens, action = jax.jit(rollout.tokenize)(world, clip)
+
+    def frame(state, now):
+        tokens, action, prompt = now
+        state = rollout.set_prompt(state, prompt)
+        position = state.position[:, None]
+        mask = cache.past_mask(state.position, c.video_tokenizer.decoder.window)
+        pixels, video = world.apply(
+            "video_tokenizer", tokens.video[:, None], position, state.video, mask, method="decode"
+        )
+        sound, audio = world.apply("audio_tokenizer", tokens.audio[:, None], state.audio, method="decode")
+        pending = rollout.Pending(tokens, action, state.key, video, audio)
+        return rollout.commit(world, state, pending), (to_uint8(pixels[:, 0]), jnp.clip(sound[:, 0], -1, 1))
+
+    empty = rollout.init_state(world, jax.random.key(3), batch=3)
+    frames = jax.tree.map(lambda x: x.swapaxes(0, 1), (tokens, leading_action(action)))
+    state, shown = jax.jit(lambda s, x: jax.lax.scan(frame, s, x))(empty, (*frames, prompts_TLBMP))
+    assert_close(state, started[0])
+    assert np.abs(np.asarray(shown[0][-1], int) - np.asarray(started[1].video, int)).max() <= 1
+    np.testing.assert_allclose(shown[1][-1], started[1].audio, atol=1e-4)
+
+
+def test_sessions_of_different_ages_that_pause_equal_each_alone(world, actions):
+    """And while a session is paused, its state and its rings do not change in a single bit."""
+    awake = jnp.array([[1, 0, 1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 0, 1, 0], [1, 0, 0, 0, 0, 0, 1, 1]], bool).T
+    state = rollout.init_state(world, jax.random.key(4), batch=3)
+    alone = [session(state, i) for i in range(3)]
+    for action, on in zip(actions, awake):
+        before = state._replace(active=on)
+        state, obs = step(world, before, action)
+        for i in range(3):
+            if not on[i]:
+                assert_same(session(state, i), session(before, i))
+                continue
+            alone[i], own = step(world, alone[i], action[i : i + 1])
+            assert np.abs(np.asarray(own.video[0], int) - np.asarray(obs.video[i], int)).max() <= 1
+            np.testing.assert_allclose(own.audio[0], obs.audio[i], atol=1e-4)
+    assert state.position.tolist() == [7, 3, 3]
+    for i in range(3):
+        assert_close(session(state, i)._replace(active=alone[i].active), alone[i])
+
+
+def test_a_step_leaves_its_state_and_repeats_itself(world, one, actions):
+    kept = raw(one)
+    first, second = step(world, one, actions[0, :1]), step(world, one, actions[0, :1])
+    assert_same(first, second)
+    assert_same(one, kept)
+    assert not np.array_equal(raw(first[0].key), kept.key)  # a key is used once
+
+
+def test_key_and_action_decide_the_frame(world, started, actions):
+    state, _ = started
+    _, obs = step(world, state, actions[0])
+    _, other_key = step(world, state._replace(key=jax.random.split(jax.random.key(99), 3)), actions[0])
+    _, other_action = step(world, state, (actions[0] + 1) % 2)
+    assert differ(obs, other_key) and differ(obs, other_action)
+
+
+def test_a_compiled_step_that_donates_equals_step(world, one, actions):
+    fast = rollout.compile_step(world, batch=1, donate=True)
+    mine = jax.tree.map(jnp.copy, one)
+    slow = one
+    for action in actions[:3, :1]:
+        slow, obs = step(world, slow, action)
+        used, (mine, fast_obs) = mine, fast(mine, action)
+        assert_close(obs, fast_obs)
+    assert_close(mine, slow)
+    assert used.dynamics.k.is_deleted()  # written in place
+
+
+def test_a_rollout_is_a_loop_of_steps(world, one, actions):
+    state, obs = jax.jit(rollout.rollout)(world, one, actions[:4, :1])
+    by_hand, shown = one, []
+    for action in actions[:4, :1]:
+        by_hand, o = step(world, by_hand, action)
+        shown.append(o)
+    assert_close(state, by_hand)
+    shown = jax.tree.map(lambda *x: np.stack(x), *shown)
+    assert np.abs(shown.video.astype(int) - np.asarray(obs.video, int)).max() <= 1
+    np.testing.assert_allclose(shown.audio, obs.audio, atol=1e-4)
+
+
+def test_states_can_be_stacked_and_vmapped(world, started, actions):
+    states = [session(started[0], i) for i in range(2)]
+    stack = lambda *x: jax.tree.map(lambda *leaves: jnp.stack(leaves), *x)
+    many, _ = jax.jit(jax.vmap(rollout.step, (None, 0, 0)))(world, stack(*states), actions[0, :2, None])
+    assert_close(many, stack(*[step(world, s, actions[0, i : i + 1])[0] for i, s in enumerate(states)]))
+
+
+def test_an_event_acts_on_the_next_frame_and_not_on_the_past(world, started, actions):
+    state, _ = started
+    night = rollout.set_prompt(state, rollout.encode_prompt(world, "night"))
+    assert_same(night._replace(prompt=state.prompt), state)
+    assert differ(step(world, state, actions[0])[1], step(world, night, actions[0])[1])
+    with pytest.raises(OysterError, match="257 bytes"):
+        rollout.encode_prompt(world, "x" * 257)
+
+
+def test_an_image_is_kept_and_its_sound_is_sampled(world, clip):
+    image = clip.video[0, 0]
+    reset = jax.jit(rollout.reset, static_argnames="batch")
+    states, obs = reset(world, jax.random.key(5), image=image, batch=2)
+    pixels, _ = jax.jit(lambda world, x: world.apply("video_tokenizer", x))(world, image[None, None])
+    for shown in obs.video:
+        assert np.abs(np.asarray(shown, int) - np.asarray(to_uint8(pixels[0, 0]), int)).max() <= 1
+    assert not np.array_equal(obs.audio[0], obs.audio[1])
+    assert states.position.tolist() == [1, 1]
+    with pytest.raises(OysterError, match=r"uint8 \(32, 48, 3\)"):
+        rollout.reset(world, jax.random.key(5), image=image[:16])
+
+
+def test_guidance_moves_logits_only_away_from_the_null_condition(world, one, actions):
+    settings = dataclasses.replace(world.config.sampling, action_guidance=1.0, prompt_guidance=1.0)
+    d = world.config.dynamics
+    tokens = rollout.TokenFrame(jnp.zeros((1, d.video_tokens), jnp.int32), jnp.zeros((1, d.audio_tokens), jnp.int32))
+    masked = jax.tree.map(lambda x: x == 0, tokens)
+
+    @jax.jit
+    def both(state, action):
+        plain, _ = rollout._forward(world, state, tokens, masked, action, None)
+        return plain, rollout._guided_logits(world, state, tokens, masked, action, settings)
+
+    def change(state, action):
+        return max(jnp.abs(x - y).max() for x, y in zip(*both(state, action)))
+
+    nothing = jnp.full((1, 2), -1)
+    null = rollout.set_prompt(one, rollout.encode_prompt(world, ""))
+    assert change(null, nothing) < 1e-4
+    assert change(null, actions[0, :1]) > 0.1 and change(one, nothing) > 0.1
