@@ -72,8 +72,8 @@ def read_image(path: str | Path, media: MediaSpec) -> np.ndarray:
     try:
         with av.open(str(path)) as source:
             frame = next(source.decode(video=0))
-    except (av.error.FFmpegError, IndexError, StopIteration):
-        raise OysterError(f"{path} is not a picture that can be read") from None
+    except (av.error.FFmpegError, IndexError, StopIteration) as e:
+        raise OysterError(f"{path} is not a picture that can be read ({getattr(e, 'strerror', 'no image')})") from None
     scale = max(media.width / frame.width, media.height / frame.height)
     width, height = round(frame.width * scale), round(frame.height * scale)
     image = frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
@@ -86,3 +86,5 @@ def check_writable(path: str | Path) -> None:
     folder = Path(path).resolve().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OysterError(f"{path} cannot be written: {folder} is not a folder that can be written to")
+    if Path(path).is_dir():
+        raise OysterError(f"{path} is a folder: give the name of a file in it, such as {Path(path) / 'world.mp4'}")

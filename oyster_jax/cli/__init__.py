@@ -3,6 +3,7 @@
 import errno
 import importlib
 import sys
+from logging import Formatter
 
 from absl import flags, logging
 
@@ -23,9 +24,11 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if name not in COMMANDS:
         return fail("oyster", f"no command '{name}'; commands are {', '.join(COMMANDS)}")
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.WARNING)
     program = f"oyster {name}"
+    flags.FLAGS.mark_as_parsed()  # absl's own flags, of which only logging reads some, keep their defaults
+    logging.use_absl_handler()
+    logging.get_absl_handler().setFormatter(Formatter(f"{program}: %(message)s"))
+    logging.set_verbosity(logging.WARNING)
     try:
         command = importlib.import_module(f"oyster_jax.cli.{name}")
         if {"-h", "--help"} & set(args):
@@ -45,11 +48,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(values: flags.FlagValues, argv: list[str]) -> None:
-    """Parses flags, turning every mistake into a flags.Error."""
+    """Parses flags from their defaults on, turning every mistake into a flags.Error."""
+    values.unparse_flags()
+    for override in [name for name in values if "." in name]:  # of an earlier command in the same process
+        delattr(values, override)
+    sys.modules.pop("config_config", None)  # or a config file would run in the names that an earlier one left
+    before, sys.argv = sys.argv, argv  # ml_collections looks for --config.FIELD there
     try:
         rest = values(argv)
-    except (AttributeError, KeyError, TypeError, ValueError) as e:  # how ml_collections refuses an override
-        raise flags.Error(str(e).strip("'\"")) from None
+    except flags.Error as e:
+        # A mistake that a config file raises comes with its traceback inside; the last line says what it is.
+        raise flags.Error(str(e).strip().splitlines()[-1].removeprefix("oyster_jax.errors.OysterError: ")) from None
+    except Exception as e:  # whatever a config file raises, and how ml_collections refuses an override
+        file = next((a.partition("=")[2] for a in argv if a.startswith("--config=")), "--config")
+        reason = "there is no such file" if isinstance(e, OSError) else f"{type(e).__name__}: {e}"
+        raise flags.Error(f"{file} cannot be used: {reason}") from None
+    finally:
+        sys.argv = before
     if len(rest) > 1:
         raise flags.Error(f"unexpected argument '{rest[1]}': every option is written --name=value")
 
@@ -68,8 +83,9 @@ def users_mistake(error: BaseException) -> str | None:
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("oyster_jax"):
         return f"this command needs {error.name}: pip install 'oyster_jax[train]' (or [media], [sims])"
-    if isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)):
-        return f"{error.strerror}: {error.filename}"
+    paths = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
+    if isinstance(error, paths) and error.filename:
+        return f"{error.filename} cannot be used: {error.strerror}; choose another path"
     return None
 
 

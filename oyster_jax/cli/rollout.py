@@ -45,9 +45,11 @@ def run(values: flags.FlagValues) -> None:
         raise OysterError("--world is needed: a folder that `oyster train` exported")
     world = load(values.world)
     media = world.config.media
+    if not values.seconds > 0:  # not a number
+        raise OysterError(f"--seconds={values.seconds} should be a length")
     frames = round(values.seconds * media.fps)
-    actions = world_actions(world, values.actions, frames, values.seed)[1:]
-    events = [parse_event(text, media.fps) for text in values.event]
+    actions = world_actions(world, values.actions, frames, values.seed)[:-1]  # the last frame is only seen
+    events = [parse_event(text, media.fps, frames) for text in values.event]
     names = ("video_steps", "audio_steps", "temperature", "action_guidance", "prompt_guidance")
     sampling = replace(world.config.sampling, **{n: values[n].value for n in names if values[n].value is not None})
     check_writable(values.out)
@@ -65,17 +67,19 @@ def run(values: flags.FlagValues) -> None:
     print(f"{values.out}: {len(video)} frames, {len(video) / float(media.fps):.2f} s")
 
 
-def parse_event(text: str, fps) -> tuple[int, str]:
-    """`SECONDS:PROMPT` to (frame, prompt)."""
+def parse_event(text: str, fps, frames: int) -> tuple[int, str]:
+    """`SECONDS:PROMPT` to (frame, prompt), for a film of `frames` frames."""
     from oyster_jax.models.text_encoder import prompt_bytes
 
     seconds, colon, prompt = text.partition(":")
     try:
-        frame = max(1, round(float(seconds) * fps))
-    except ValueError:
-        colon = ""
-    if not colon:
+        frame = max(1, round(float(seconds) * fps)) if float(seconds) >= 0 else None
+    except (ValueError, OverflowError):
+        frame = None
+    if not colon or frame is None:
         raise OysterError(f"--event='{text}' should read SECONDS:PROMPT")
+    if frame >= frames:
+        raise OysterError(f"--event='{text}' comes after the end of {frames} frames: give more --seconds")
     prompt_bytes(prompt)
     return frame, prompt
 
@@ -91,12 +95,16 @@ def held_out_clip(folder: str, world, seed: int):
     reader = open_clips(folder)
     if reader.info.media != world.config.media:
         raise OysterError(f"{folder} holds {reader.info.media}, this world is {world.config.media}")
+    if world.config.dynamics.actions == "true" and reader.info.actions != world.config.actions:
+        raise OysterError(f"{folder} has other actions than this world: begin with data of the same source")
     frames = world.config.dynamics.transformer.window
-    clips = [i for s in ("held_out", "train") for i in reader.split(s) if reader.frames[i] >= frames]
+    long = {s: [i for i in reader.split(s) if reader.frames[i] >= frames] for s in ("held_out", "all")}
+    clips = long["held_out"] or long["all"]
     if not clips:
-        raise OysterError(f"{folder} holds no clip of {frames} frames to begin with")
-    meta, arrays = reader[clips[np.random.default_rng(seed).integers(max(1, len(reader.split("held_out"))))]]
-    start = np.random.default_rng(seed).integers(len(arrays["video"]) - frames + 1)
+        raise OysterError(f"{folder} holds no clip of {frames} frames to begin with: record longer ones")
+    rng = np.random.default_rng(seed)
+    meta, arrays = reader[rng.choice(clips)]
+    start = rng.integers(len(arrays["video"]) - frames + 1)
     names = ("video", "audio", "action")
     batch = take(meta, arrays, int(start), frames, names, reader.info.max_prompts)
     return Clip(**{k: jnp.asarray(v)[None] for k, v in batch.items()})

@@ -10,14 +10,24 @@ same command resumes where it was stopped. The world is exported to WORKDIR/worl
 sample videos to WORKDIR/samples.
 """
 
+from pathlib import Path
+
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from oyster_jax.config import ExperimentConfig, from_dict
 from oyster_jax.errors import OysterError
 
 FLAGS = flags.FlagValues()
-config_flags.DEFINE_config_file("config", None, "experiment, one file of configs/", flag_values=FLAGS)
+# A field that does not exist is taken here, and refused by `from_dict`, which can say which ones do.
+config_flags.DEFINE_config_file(
+    "config",
+    None,
+    "experiment, one file of configs/",
+    flag_values=FLAGS,
+    lock_config=False,
+    accept_new_attributes=True,
+)
 flags.DEFINE_string("data", None, "data folder made by `oyster record`", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and the world", flag_values=FLAGS)
 flags.DEFINE_list("stage", [], "stages to train (default: all)", flag_values=FLAGS)
@@ -26,8 +36,13 @@ flags.DEFINE_list("stage", [], "stages to train (default: all)", flag_values=FLA
 def run(values: flags.FlagValues) -> None:
     from oyster_jax.training.train import train
 
-    if not values.config or not values.data or not values.workdir:
+    if not values["config"].present or not values.data or not values.workdir:
         raise OysterError("--config, --data and --workdir are needed")
+    file = values["config"].config_filename
+    if not Path(file.partition(":")[0]).is_file():
+        raise OysterError(f"{file} cannot be used: there is no such file")
+    if not isinstance(values.config, ConfigDict):
+        raise OysterError(f"{file}: its get_config() should return as_config_dict(ExperimentConfig(...))")
     experiment = from_dict(ExperimentConfig, values.config.to_dict())
     train(experiment, values.data, values.workdir, values.stage)
     print(f"{values.workdir}/world: trained; try `oyster rollout --world={values.workdir}/world --out=world.mp4`")

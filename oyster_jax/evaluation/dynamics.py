@@ -35,7 +35,7 @@ def guesser_bits(train: np.ndarray, test: list[np.ndarray], size: int) -> dict[s
     """Bits a frame of two guessers fitted on training tokens int [X, N] and judged on test clips of [T, N].
 
     unigram: each token by its frequency at its place. copy: the token before at its place with the probability that it
-    stays, otherwise the unigram. First frames of clips are left out of both, as nothing comes before them.
+    stays, otherwise another one by the unigram. First frames of clips are left out of both: nothing comes before them.
     """
     places = train.shape[1]
     count = np.full((places, size), 0.01)
@@ -45,8 +45,7 @@ def guesser_bits(train: np.ndarray, test: list[np.ndarray], size: int) -> dict[s
     place = np.arange(places)
     now, before = np.concatenate([c[1:] for c in test]), np.concatenate([c[:-1] for c in test])
     p = unigram[place, now]
-    # The mixture sums to 1: the unigram part may name the same token again.
-    copy = stay * (now == before) + (1 - stay) * p
+    copy = np.where(now == before, stay, (1 - stay) * p / (1 - unigram[place, before]))
     bits = lambda q: float(-np.log2(q).sum(1).mean())
     return {"unigram": bits(p), "copy": bits(copy)}
 

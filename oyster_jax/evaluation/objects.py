@@ -2,8 +2,8 @@
 
 import numpy as np
 
-# Breakout keeps the ball's place in these bytes of its RAM (Anand et al. 2019, arXiv 1906.08226). The offsets below were
-# fitted on 5,116 recorded frames, to a quarter of a pixel at 64x64.
+# Breakout keeps the ball's place in these bytes of its RAM (Anand et al. 2019, arXiv 1906.08226). The offsets below
+# were fitted on 5,116 recorded frames, to a quarter of a pixel at 64x64.
 BALL_X, BALL_Y = 99, 101
 SCREEN = (210, 160)
 

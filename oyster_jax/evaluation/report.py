@@ -47,9 +47,13 @@ def evaluate(
     reader = open_clips(data)
     if reader.info.media != world.config.media or reader.info.actions != world.config.actions:
         raise OysterError(f"{data} has other sizes, rates or actions than this world was trained on")
+    for name in ("video_tokenizer", "audio_tokenizer"):
+        if name not in world.params:
+            raise OysterError(f"this world has no trained {name}; train that stage and export again")
     held_out = reader.split("held_out") if len(reader.split("held_out")) else reader.split("all")
     test = whole_clips(reader, held_out, options.frames, options.seed)
     train = whole_clips(reader, reader.split("train"), options.train_frames, options.seed)
+    starts = _starts(reader, held_out, options) if "dynamics" in world.params else []
     background = np.median(np.concatenate([c["video"] for c in train])[:: max(1, options.train_frames // 1000)], axis=0)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -69,7 +73,6 @@ def evaluate(
         log("bits a frame")
         report["bits_a_frame"] = _bits(world, train, test)
         log("controllability")
-        starts = _starts(reader, held_out, options)
         judge = lambda **kw: controllability(
             world, starts, options.context, options.horizons, options.sampling, options.seed, **kw
         )
@@ -77,8 +80,16 @@ def evaluate(
         if "controls" in world.params:
             report["delta_psnr_named_controls"] = judge(named=True)
         plots.delta_psnr(out / "delta_psnr.png", report["delta_psnr"])
+    report = _numbers(report)
     write_json(out / "report.json", report)
     return report
+
+
+def _numbers(report):
+    """A report with None for what could not be measured: JSON has no nan."""
+    if isinstance(report, dict):
+        return {k: _numbers(v) for k, v in report.items()}
+    return None if isinstance(report, float) and not np.isfinite(report) else report
 
 
 def whole_clips(reader: ClipReader, clips: np.ndarray, frames: int, seed: int) -> list[dict[str, np.ndarray]]:

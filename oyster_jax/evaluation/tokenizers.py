@@ -67,6 +67,7 @@ def sound_report(truth: list[np.ndarray], heard: list[np.ndarray], media: MediaS
     """Log-mel distance in dB, over all clips and over the loud half of their frames, beside silence's."""
     loudness = [np.sqrt((a**2).mean(-1)) for a in truth]
     threshold = np.median(np.concatenate(loudness))
+    mean = lambda values: float(np.mean(values)) if values else float("nan")  # nothing is loud in silence
     report = {}
     for name, other in (("tokenizer", heard), ("silence", [np.zeros_like(a) for a in truth])):
         pairs = [metrics.log_mel_distance(a, b, media.sample_rate) for a, b in zip(truth, other)]
@@ -74,8 +75,8 @@ def sound_report(truth: list[np.ndarray], heard: list[np.ndarray], media: MediaS
             (a[m > threshold], b[m > threshold]) for a, b, m in zip(truth, other, loudness) if (m > threshold).any()
         ]
         report[name] = {
-            "log_mel_db": float(np.mean(pairs)),
-            "log_mel_db_loud": float(np.mean([metrics.log_mel_distance(a, b, media.sample_rate) for a, b in loud])),
+            "log_mel_db": mean(pairs),
+            "log_mel_db_loud": mean([metrics.log_mel_distance(a, b, media.sample_rate) for a, b in loud]),
         }
     return report
 

@@ -101,9 +101,9 @@ class AudioTokenizer(nn.Module):
         audio = jnp.concatenate([head, wave[..., c.overlap : c.hop]], axis=-1)
         return audio.reshape(b, t, c.samples_per_frame), AudioState(convs, wave[:, -1, c.hop :])
 
-    def __call__(self, audio_BTS: jax.Array) -> tuple[jax.Array, Quantized]:
-        """Reconstructs a clip: sound float32 [B, T, S] and the quantizer's result, for training."""
-        quantized = self.quantizer(self.latents(audio_BTS)[0])
+    def __call__(self, audio_BTS: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Quantized]:
+        """Reconstructs a clip: sound float32 [B, T, S] and the quantizer's result. `key`: see `Quantizer`."""
+        quantized = self.quantizer(self.latents(audio_BTS)[0], key)
         return self.sing(quantized.vector)[0], quantized
 
 

@@ -74,10 +74,10 @@ class VideoTokenizer(nn.Module):
         x, present = self.decoder(x, position_BT, past, past_mask)
         return unpatchify(self.patch_out(x) + 0.5, c.patch, c.height, c.width), present
 
-    def __call__(self, video_BTHWC: jax.Array) -> tuple[jax.Array, Quantized]:
-        """Reconstructs a clip: pixels float32 [B, T, H, W, 3] and the quantizer's result, for training."""
+    def __call__(self, video_BTHWC: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Quantized]:
+        """Reconstructs a clip: pixels float32 [B, T, H, W, 3] and the quantizer's result. `key`: see `Quantizer`."""
         position = frame_positions(*video_BTHWC.shape[:2])
-        quantized = self.quantizer(self.latents(video_BTHWC, position)[0])
+        quantized = self.quantizer(self.latents(video_BTHWC, position)[0], key)
         return self.paint(quantized.vector, position)[0], quantized
 
 

@@ -87,7 +87,10 @@ def load(name: str | Path) -> World:
         raise OysterError(f"{folder / WORLD_FILE} is not readable JSON ({e}); export the world again") from None
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:
         raise OysterError(f"{folder} is not a world of schema {SCHEMA}; export it again")
-    if hashlib.sha256(raw).hexdigest() != info["sha256"][PARAMS_FILE]:
+    hashes = info.get("sha256")
+    if not isinstance(hashes, dict) or PARAMS_FILE not in hashes or "config" not in info:
+        raise OysterError(f"{folder / WORLD_FILE} is incomplete; export the world again")
+    if hashlib.sha256(raw).hexdigest() != hashes[PARAMS_FILE]:
         raise OysterError(f"{folder / PARAMS_FILE} does not match its hash in {WORLD_FILE}; export the world again")
     try:
         params = _unflatten(load_safetensors(raw))

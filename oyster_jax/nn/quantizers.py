@@ -29,9 +29,10 @@ class Quantizer(nn.Module):
             init = nn.with_logical_partitioning(nn.initializers.normal(1.0), ("vocab", None))
             self.codebook = self.param("codebook", init, (c.codes, c.dim))
 
-    def __call__(self, z: jax.Array) -> Quantized:
+    def __call__(self, z: jax.Array, key: jax.Array | None = None) -> Quantized:
+        """Latents [..., code_dim] to codes. With a `key` (training), some latents pass unrounded, see `fsq`."""
         z = z.astype(jnp.float32)
-        return fsq(z, self.cfg.levels) if self.cfg.kind == "fsq" else cosine_vq(z, self.codebook)
+        return fsq(z, self.cfg.levels, key) if self.cfg.kind == "fsq" else cosine_vq(z, self.codebook)
 
     def lookup(self, code: jax.Array) -> jax.Array:
         """Codes int32 [...] to vectors float32 [..., code_dim]."""
@@ -40,14 +41,20 @@ class Quantizer(nn.Module):
         return jnp.take(_unit(self.codebook), code, axis=0)
 
 
-def fsq(z: jax.Array, levels: tuple[int, ...]) -> Quantized:
-    """Rounds each feature to one of `levels[i]` values (arXiv 2309.15505, section 3.1)."""
+def fsq(z: jax.Array, levels: tuple[int, ...], key: jax.Array | None = None) -> Quantized:
+    """Rounds each feature to one of `levels[i]` values (arXiv 2309.15505, section 3.1).
+
+    With a `key`, half of the vectors are passed on unrounded: a rare thing (a ball on a court) first moves its latent
+    by less than a level, which rounding would hide from the decoder, and nothing would ever be learnt about it.
+    """
     n = np.asarray(levels, np.float32)
     half = (n - 1) * (1 + 1e-3) / 2
     offset = np.where(n % 2 == 0, 0.5, 0.0)
     bounded = jnp.tanh(z + np.arctanh(offset / half)) * half - offset
     rounded = bounded + jax.lax.stop_gradient(jnp.round(bounded) - bounded)
-    digits = (jax.lax.stop_gradient(rounded) + n // 2).astype(jnp.int32)
+    digits = (jnp.round(jax.lax.stop_gradient(bounded)) + n // 2).astype(jnp.int32)
+    if key is not None:
+        rounded = jnp.where(jax.random.bernoulli(key, 0.5, (*z.shape[:-1], 1)), rounded, bounded)
     basis = np.cumprod([1, *levels[:-1]]).astype(np.int32)
     return Quantized(rounded / (n // 2), (digits * basis).sum(-1), jnp.zeros(()))
 

@@ -110,7 +110,6 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
 
     Equal, up to rounding, to committing the clips' frames one by one.
     """
-    c = world.config
     batch, frames = clip.video.shape[:2]
     state = init_state(world, key, batch=batch)
     position = frame_positions(batch, frames)
@@ -129,7 +128,6 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
         video=cache.write(state.video, video, state.position, state.active),
         audio=audio,
     )
-    assert state.dynamics.k.shape[2] == c.dynamics.transformer.window - 1
     return state, Observation(to_uint8(pixels[:, -1]), jnp.clip(sound[:, -1], -1, 1))
 
 

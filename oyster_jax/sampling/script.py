@@ -33,10 +33,10 @@ def parse_actions(space: ActionSpace, script: str, frames: int, seed: int = 0) -
         return sticky_random(space, frames, np.random.default_rng(seed))
     actions = []
     for part in script.split(","):
-        name, _, repeat = part.strip().partition("*")
-        if repeat and (not repeat.strip().isdigit() or int(repeat) == 0):
+        name, star, repeat = part.strip().partition("*")
+        if star and (not repeat.strip().isdecimal() or int(repeat) == 0):
             raise OysterError(f"action script: '{part.strip()}' should read ACTION*FRAMES")
-        actions += [_parse_action(space, name.strip())] * int(repeat or 1)
+        actions += [_parse_action(space, name.strip())] * min(int(repeat or 1), frames)
     return np.resize(np.array(actions, np.int32), (frames, count)) if actions else np.zeros((frames, count), np.int32)
 
 
@@ -57,7 +57,7 @@ def _parse_action(space: ActionSpace, text: str) -> list[int]:
     out = []
     for factor, value in zip(space.factors, values):
         labels = {label.lower(): i for i, label in enumerate(factor.labels)}
-        index = labels.get(value.lower(), int(value) if value.isdigit() else -1)
+        index = labels.get(value.lower(), int(value) if value.isdecimal() else -1)
         if not 0 <= index < factor.size:
             raise OysterError(
                 f"action factor '{factor.name}' has no value '{value}'; it has {', '.join(factor.labels)}"

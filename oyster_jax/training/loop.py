@@ -1,6 +1,9 @@
 """The one training loop. It knows tasks only by their three functions."""
 
+import signal
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +21,7 @@ from oyster_jax.errors import OysterError
 from oyster_jax.training.checkpoint import Checkpoints
 from oyster_jax.training.logging import Logger
 from oyster_jax.training.optimizer import make_optimizer
-from oyster_jax.training.tasks.base import Batch, Metrics, Task
+from oyster_jax.training.tasks.base import Batch, Metrics, Sample, Task
 
 
 class TrainState(NamedTuple):
@@ -74,10 +77,12 @@ def run_stage(
     media: MediaSpec,
     seed: int,
     keep: int = 2,
+    dream: Callable[[dict, jax.Array], Sample] | None = None,
 ) -> dict:
     """Trains one stage to its last step, resuming by itself, and returns the parameters (averaged, if asked for).
 
     config: plain JSON of everything that the parameters depend on; a checkpoint of another one is refused.
+    dream: makes an evaluation's sample out of the parameters, where the task by itself has nothing to show.
     Raises OysterError if the loss stops being finite; the last good checkpoint stays.
     """
     stage = task.stage
@@ -92,14 +97,15 @@ def run_stage(
             shapes = jax.eval_shape(lambda k: nn.unbox(init_state(task, k)), key)
             like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, laid)
             state = checkpoints.restore(like, data)
-        state = _train(task, state, train_step, data, held_out, mesh, workdir, media, key, checkpoints)
+        with Stop() as stop:
+            state = _train(task, state, train_step, data, held_out, mesh, workdir, media, key, checkpoints, stop, dream)
         checkpoints.wait()
     finally:
         checkpoints.close()
     return state.ema if stage.ema else state.params
 
 
-def _train(task, state, train_step, data, held_out, mesh, workdir, media, key, checkpoints) -> TrainState:
+def _train(task, state, train_step, data, held_out, mesh, workdir, media, key, checkpoints, stop, dream) -> TrainState:
     stage, step = task.stage, int(state.step)
     evaluate = jax.jit(task.evaluate)
     logger = Logger(workdir, task.name, media, stage.steps, step, active=jax.process_index() == 0)
@@ -107,7 +113,7 @@ def _train(task, state, train_step, data, held_out, mesh, workdir, media, key, c
     watch = Divergence(task.name, checkpoints)
     clock, since = time.monotonic(), step
     try:
-        while step < stage.steps:
+        while step < stage.steps and not stop.asked:
             state, metrics = train_step(state, put_batch(next(data), mesh), step_key)
             step += 1
             watch.see(metrics)
@@ -119,19 +125,49 @@ def _train(task, state, train_step, data, held_out, mesh, workdir, media, key, c
                 logger.advance(step, rate, jax.device_get(metrics))
                 clock, since = time.monotonic(), step
             if last or step % stage.eval_every == 0:
-                shown, sample = evaluate(state.ema or state.params, held_out, eval_key)
+                params = state.ema or state.params
+                shown, sample = evaluate(params, held_out, eval_key)
+                if sample is None and dream:
+                    sample = dream(params, eval_key)
                 logger.evaluation(jax.device_get(shown), sample, step)
                 clock, since = time.monotonic(), step
             if last or step % stage.save_every == 0:
                 watch.check(step)
                 checkpoints.save(step, state, data)
-    except KeyboardInterrupt:
-        checkpoints.save(step, state, data)
-        checkpoints.wait()
-        raise
+        if stop.asked:
+            watch.check(step)
+            checkpoints.save(step, state, data)
+            checkpoints.wait()
+            raise KeyboardInterrupt
     finally:
         logger.close()
     return state
+
+
+class Stop:
+    """Turns Ctrl-C (and the SIGTERM of a machine that is taken away) into a wish, heard between two steps.
+
+    In the middle of one, the state is given away and the data are a batch ahead: nothing exact could be saved.
+    A second Ctrl-C interrupts at once.
+    """
+
+    def __init__(self):
+        self.asked = False
+
+    def __enter__(self):
+        self._old = {}
+        if threading.current_thread() is threading.main_thread():
+            self._old = {s: signal.signal(s, self._hear) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number, frame):
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
 class Divergence:

@@ -1,23 +1,28 @@
 """Trains a world: the stages in their order, the token cache between them, and the export at the end."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from oyster_jax.config import ExperimentConfig, resolve, to_dict
 from oyster_jax.data.dataset import ClipReader
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
-from oyster_jax.distributed.mesh import make_mesh
+from oyster_jax.distributed.mesh import make_mesh, replicated
 from oyster_jax.errors import OysterError
 from oyster_jax.models.controls import fit_controls
 from oyster_jax.models.world_model import World, save_world
+from oyster_jax.sampling.rollout import prefill, rollout, tokenize
 from oyster_jax.training.loop import run_stage
-from oyster_jax.training.tasks import Task, make_tasks
+from oyster_jax.training.tasks import Sample, Task, make_tasks
 from oyster_jax.training.tokens import PAD, cache_tokens, token_arrays
+from oyster_jax.types import Clip, Observation
 
 # Fields of a stage that do not change what is learned; a run may be resumed with others.
 FREE_FIELDS = ("log_every", "eval_every", "save_every")
@@ -63,8 +68,9 @@ def train(
 
 def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipReader, mesh, workdir: Path) -> dict:
     config = {"model": to_dict(getattr(world.config, task.name)), "stage": _lasting(task), "seed": experiment.seed}
-    arrays = ("video", "audio", "action")
+    arrays, dream = ("video", "audio", "action"), None
     if task.name == "dynamics":
+        dream = make_dream(world, reader, mesh, experiment.seed)
         with tqdm(total=int(reader.frames.sum()), desc="encoding", unit="frame", dynamic_ncols=True) as bar:
             folder, options = cache_tokens(
                 world, reader, workdir, experiment.train, experiment.seed, progress=bar.update
@@ -72,7 +78,7 @@ def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipRea
         reader, arrays, config["tokens"] = open_clips(folder), token_arrays(options), folder.name
     options = WindowOptions(
         frames=task.stage.frames,
-        batch=_local_batch(task.stage.batch),
+        batch=_local_batch(task, mesh),
         seed=experiment.seed,
         loud=task.stage.loud,
         workers=experiment.train.workers,
@@ -80,9 +86,35 @@ def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipRea
     )
     data = windows(reader, reader.split("train"), options, jax.process_index(), jax.process_count())
     held_out = held_out_batch(reader, replace(options, batch=task.stage.batch))
-    return run_stage(
-        task, data, held_out, mesh, workdir, config, reader.info.media, experiment.seed, experiment.train.keep
-    )
+    media, seed, keep = reader.info.media, experiment.seed, experiment.train.keep
+    return run_stage(task, data, held_out, mesh, workdir, config, media, seed, keep, dream)
+
+
+def make_dream(world: World, reader: ClipReader, mesh: Mesh, seed: int, seconds: float = 2.0):
+    """A function of the dynamics' parameters in training and a key: what really happened, above what the world makes of
+    the same start and the same actions. None where no clip is long enough."""
+    context = world.config.dynamics.transformer.window
+    frames = context + round(seconds * world.config.media.fps)
+    if reader.frames.max() < frames:
+        return None
+    options = WindowOptions(frames, batch=1, seed=seed, arrays=("video", "audio", "action"))
+    batch = held_out_batch(reader, options)
+    clip = Clip(**{n: batch[n] for n in Clip._fields})
+    start = Clip(*(x if n == "prompt" else x[:, :context] for n, x in zip(Clip._fields, clip)))
+
+    @partial(jax.jit, out_shardings=replicated(mesh))
+    def futures(world: World, key: jax.Array) -> Observation:
+        _, action = tokenize(world, clip)
+        state, _ = prefill(world, key, start)
+        return rollout(world, state, jnp.moveaxis(action[:, context - 1 : -1], 1, 0))[1]
+
+    def dream(params: dict, key: jax.Array) -> Sample:
+        parts = params if set(params) == {"dynamics", "latent_action"} else {"dynamics": params}
+        made = jax.device_get(futures(World(world.params | parts, world.config), key))
+        video = np.stack([clip.video[0, context:], made.video[:, 0]])
+        return Sample(video, np.stack([clip.audio[0, context:], made.audio[:, 0]]))
+
+    return dream
 
 
 def name_codes(world: World, reader: ClipReader, frames: int) -> dict:
@@ -116,10 +148,14 @@ def _lasting(task: Task) -> dict:
     return {k: v for k, v in to_dict(task.stage).items() if k not in FREE_FIELDS}
 
 
-def _local_batch(batch: int) -> int:
-    processes = jax.process_count()
-    if batch % processes:
-        raise OysterError(f"batch {batch} does not divide among {processes} processes")
+def _local_batch(task: Task, mesh: Mesh) -> int:
+    batch, processes = task.stage.batch, jax.process_count()
+    devices = mesh.shape["data"] * mesh.shape["fsdp"]
+    if batch % devices or batch % processes:
+        raise OysterError(
+            f"{task.name}: batch {batch} does not divide among {devices} devices (mesh axes data and fsdp) and "
+            f"{processes} processes"
+        )
     return batch // processes
 
 

@@ -1,4 +1,4 @@
-"""What a frame's prediction may depend on: its own given tokens, what led to it, its prompt, and the past. Nothing else."""
+"""What a prediction may depend on: its frame's given tokens, what led to it, its prompt, the past; and nothing else."""
 
 import jax
 import jax.numpy as jnp

@@ -78,7 +78,7 @@ def test_a_late_start_changes_nothing_once_its_past_is_real(sampled, trained, hi
 
 
 def test_the_comparison_notices_what_it_should(sampled, trained, history, clip):
-    """A prompt or an action one frame late, or a past that forgets the prompt it was made under, is no rounding error."""
+    """A prompt or an action one frame late, or a past that forgets the prompt it was made under, shows."""
     action = history[2]
     told = Conditions(leading_action(action), clip.prompt_id)
     late_prompt = jnp.roll(clip.prompt_id, 1, axis=1).at[:, 0].set(0)

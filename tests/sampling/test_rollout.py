@@ -1,4 +1,4 @@
-"""A session is a value: the same whether it runs alone or among others, in a scan or by hand, from a clip or frame by frame."""
+"""A session is a value: the same alone or among others, in a scan or by hand, from a clip or frame by frame."""
 
 import dataclasses
 from functools import partial

@@ -32,8 +32,7 @@ class VideoTokenizerTask:
         return self.model.init(key, jnp.zeros((1, 2, m.height, m.width, 3), jnp.uint8))["params"]
 
     def loss(self, params: dict, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        del key
-        return self._loss(params, batch)[:2]
+        return self._loss(params, batch, key)[:2]
 
     def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, Sample]:
         del key
@@ -42,9 +41,9 @@ class VideoTokenizerTask:
         rows = jnp.stack([batch["video"][0], to_uint8(pixels[0])])
         return metrics | {"loss": loss}, Sample(rows, jnp.stack([batch["audio"][0]] * 2))
 
-    def _loss(self, params, batch):
+    def _loss(self, params, batch, key=None):
         video = batch["video"]
-        pixels, quantized = self.model.apply({"params": params}, video)
+        pixels, quantized = self.model.apply({"params": params}, video, key)
         weights = motion_weights(video, self.train.motion_weight)
         loss = picture_loss(pixels, video, weights)
         error = (jnp.clip(pixels, 0, 1) - video / 255.0) ** 2
@@ -76,8 +75,7 @@ class AudioTokenizerTask:
         return self.model.init(key, jnp.zeros((1, 2, self.world.media.samples_per_frame)))["params"]
 
     def loss(self, params: dict, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        del key
-        return self._loss(params, batch)[:2]
+        return self._loss(params, batch, key)[:2]
 
     def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, Sample]:
         del key
@@ -86,8 +84,8 @@ class AudioTokenizerTask:
         rows = jnp.stack([batch["audio"][0], jnp.clip(audio[0], -1, 1)])
         return metrics | {"loss": loss}, Sample(jnp.stack([batch["video"][0]] * 2), rows)
 
-    def _loss(self, params, batch):
-        audio, quantized = self.model.apply({"params": params}, batch["audio"])
+    def _loss(self, params, batch, key=None):
+        audio, quantized = self.model.apply({"params": params}, batch["audio"], key)
         loss = sound_loss(audio, batch["audio"])
         power = jnp.mean(batch["audio"] ** 2) + 1e-6
         metrics = {

@@ -1,0 +1,74 @@
+"""Codes and vectors are each other's inverse, codes fill their range, and gradients pass."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oyster_jax.config import QuantizerConfig
+from oyster_jax.nn.quantizers import Quantizer, usage
+
+CONFIGS = [
+    QuantizerConfig(levels=(8, 5, 5, 5)),
+    QuantizerConfig(levels=(4, 3)),
+    QuantizerConfig(levels=(2, 2, 2)),
+    QuantizerConfig(levels=(7,)),
+    QuantizerConfig("vq", codes=40, dim=6),
+]
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda c: str(c.levels if c.kind == "fsq" else c.kind))
+def quantizer(request):
+    """(config, quantize(z), lookup(code), z [50000, dim] that reaches every code)."""
+    c = request.param
+    module = Quantizer(c)
+    rng = np.random.default_rng(0)
+    params = {"params": {"codebook": jnp.asarray(rng.normal(size=(c.codes, c.dim)), jnp.float32)}}
+    params = params if c.kind == "vq" else {}
+    quantize = jax.jit(lambda z: module.apply(params, z))
+    lookup = jax.jit(lambda code: module.apply(params, code, method="lookup"))
+    z = rng.normal(size=(50000, c.code_dim)) * rng.choice([0.5, 1, 4], (50000, c.code_dim))
+    return c, quantize, lookup, jnp.asarray(z, jnp.float32)
+
+
+def test_the_vector_is_that_of_its_code(quantizer):
+    c, quantize, lookup, z = quantizer
+    q = quantize(z)
+    np.testing.assert_allclose(lookup(q.code), q.vector, atol=1e-6)
+    assert q.vector.shape == z.shape and q.code.dtype == jnp.int32
+
+
+def test_codes_fill_their_range(quantizer):
+    c, quantize, _, z = quantizer
+    assert set(np.unique(quantize(z).code).tolist()) == set(range(c.codebook_size))
+
+
+def test_every_code_has_a_vector_of_its_own_within_the_unit_cube(quantizer):
+    c, _, lookup, _ = quantizer
+    vectors = np.asarray(lookup(jnp.arange(c.codebook_size)))
+    assert len(np.unique(vectors.round(4), axis=0)) == c.codebook_size and np.abs(vectors).max() <= 1
+
+
+def test_a_code_vector_is_nearest_to_what_was_quantized(quantizer):
+    """FSQ rounds what it has bounded, so that larger features never get smaller digits."""
+    c, quantize, lookup, z = quantizer
+    q = quantize(z[:200])
+    if c.kind == "vq":
+        unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+        nearness = unit(z[:200]) @ lookup(jnp.arange(c.codebook_size)).T
+        np.testing.assert_array_equal(q.code, nearness.argmax(-1))
+    else:
+        order = jnp.argsort(z[:200, 0])
+        assert (jnp.diff(q.vector[order, 0]) >= 0).all()
+
+
+def test_gradients_pass_straight_through(quantizer):
+    c, quantize, _, z = quantizer
+    weights = jnp.arange(1.0, c.code_dim + 1)
+    gradient = jax.grad(lambda z: jnp.sum(quantize(z).vector * weights))(z[:50] * 0.1)
+    assert jnp.isfinite(gradient).all() and (jnp.abs(gradient).max(axis=0) > 1e-3).all()
+
+
+def test_usage_counts_codes_and_their_spread():
+    shown = usage(jnp.array([0, 0, 1, 1]), size=8)
+    assert shown["codes_used"] == 2 and abs(shown["perplexity"] - 2) < 1e-5

@@ -1,0 +1,109 @@
+"""Unmasking reveals every token once, as many at a time as the schedule of its modality says."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oyster_jax.config import SamplingConfig
+from oyster_jax.models.dynamics import Logits
+from oyster_jax.sampling.maskgit import mask_schedule, unmask
+from oyster_jax.types import TokenFrame
+
+SURE = SamplingConfig(temperature=0, confidence_noise=1.0)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 7, 64, 1000])
+@pytest.mark.parametrize("steps", [1, 2, 3, 8, 25])
+@pytest.mark.parametrize("more", [0, 1, 17])
+def test_schedules_fall_to_nothing(tokens, steps, more):
+    left = mask_schedule(tokens, steps, steps + more)
+    assert len(left) == steps + more and left[-1] == 0
+    assert (np.diff(left, prepend=tokens) <= 0).all() and left[0] <= tokens
+    assert len(np.unique([*left, tokens])) - 1 <= steps  # no more reveals than asked for
+
+
+def test_a_schedule_with_as_many_steps_as_it_has_is_the_cosine():
+    expected = np.floor(64 * np.cos(np.pi / 2 * np.arange(1, 9) / 8) + 1e-6)
+    np.testing.assert_array_equal(mask_schedule(64, 8, 8), expected)
+
+
+def stamp(tokens, masked):
+    """A predictor whose only guess is how many tokens of the modality are still hidden: it leaves a time stamp."""
+    one_hot = lambda m: 50 * jax.nn.one_hot(jnp.broadcast_to(m.sum(-1, keepdims=True), m.shape), 40)[:, None]
+    return Logits(one_hot(masked.video), one_hot(masked.audio))
+
+
+def begin(b, n, k):
+    start = TokenFrame(jnp.full((b, n), -7), jnp.full((b, k), -7))
+    return start, jax.tree.map(lambda x: jnp.ones(x.shape, bool), start), jax.random.split(jax.random.key(0), b)
+
+
+@pytest.mark.parametrize("n, k, video_steps, audio_steps", [(30, 5, 6, 2), (6, 4, 9, 1), (9, 3, 2, 8)])
+def test_each_token_is_revealed_once_and_at_its_modalitys_own_pace(n, k, video_steps, audio_steps):
+    """Also with more steps than tokens, and whichever modality takes more steps."""
+    settings = dataclasses.replace(SURE, video_steps=video_steps, audio_steps=audio_steps)
+    tokens = unmask(stamp, *begin(2, n, k), settings)
+    for stamps, count, steps in ((tokens.video, n, video_steps), (tokens.audio, k, audio_steps)):
+        left = np.array([count, *mask_schedule(count, steps, max(video_steps, audio_steps))])
+        expected = np.zeros(40, int)
+        np.add.at(expected, left[:-1], left[:-1] - left[1:])
+        for row in np.asarray(stamps):
+            np.testing.assert_array_equal(np.bincount(row, minlength=40), expected)
+
+
+def test_given_tokens_stay_and_the_rest_is_filled():
+    start, masked, keys = begin(2, 30, 5)
+    given = jnp.arange(30) % 3 == 0
+    masked = TokenFrame(masked.video & ~given, jnp.zeros_like(masked.audio))
+    tokens = unmask(stamp, start, masked, keys, SURE)
+    assert (tokens.video[:, given] == -7).all() and (tokens.video[:, ~given] >= 0).all()
+    assert (tokens.audio == -7).all()
+
+
+def guess(tokens, masked):
+    """Logits that depend on what is already there."""
+    seen = jnp.where(masked.video, 0, tokens.video).sum(-1, keepdims=True)[..., None]
+    place = lambda m: jnp.arange(m.shape[-1])[:, None] + jnp.arange(9.0)
+    return Logits(jnp.sin(place(masked.video) + seen)[:, None], jnp.cos(place(masked.audio) * 2 + seen)[:, None])
+
+
+def test_temperature_zero_without_noise_needs_no_key():
+    settings = SamplingConfig(video_steps=4, audio_steps=2, temperature=0, confidence_noise=0)
+    start, masked, keys = begin(3, 12, 4)
+    tokens = unmask(guess, start, masked, keys, settings)
+    assert all((row == x[0]).all() for x in tokens for row in x)
+
+
+def test_each_session_draws_from_its_own_key():
+    settings = SamplingConfig(video_steps=4, audio_steps=2)
+    start, masked, _ = begin(3, 12, 4)
+    a, b = jax.random.split(jax.random.key(1))
+    tokens = unmask(guess, start, masked, jnp.stack([a, b, a]), settings)
+    for x in tokens:
+        assert (x[0] == x[2]).all() and (x[0] != x[1]).any()
+
+
+def test_sampling_follows_the_logits():
+    """One step, one temperature: frequencies are the softmax."""
+    logits = jnp.log(jnp.array([0.1, 0.2, 0.7]))
+    always = lambda tokens, masked: Logits(*(jnp.broadcast_to(logits, (*m.shape, 3))[:, None] for m in masked))
+    tokens = unmask(always, *begin(1, 6000, 2), SamplingConfig(video_steps=1, audio_steps=1))
+    np.testing.assert_allclose(np.bincount(tokens.video[0], minlength=3) / 6000, [0.1, 0.2, 0.7], atol=0.03)
+
+
+def test_silence_does_not_crowd_out_the_picture():
+    """However sure the sound is, the picture's first step reveals as much as its own schedule says, and vice versa."""
+    settings = SamplingConfig(video_steps=3, audio_steps=3, temperature=0, confidence_noise=0)
+    seen = []
+
+    def sure_of_sound(tokens, masked):
+        jax.debug.callback(lambda v, a: seen.append((int(v), int(a))), masked.video.sum(), masked.audio.sum())
+        flat = lambda m, sure: sure * jax.nn.one_hot(jnp.zeros(m.shape, int), 4)[:, None]
+        return Logits(flat(masked.video, 0.1), flat(masked.audio, 100.0))
+
+    unmask(sure_of_sound, *begin(1, 12, 6), settings)
+    jax.effects_barrier()
+    assert seen == [*zip([12, *mask_schedule(12, 3, 3)[:-1]], [6, *mask_schedule(6, 3, 3)[:-1]])]

@@ -1,0 +1,86 @@
+"""What the dynamics stage hides, corrupts and drops, frame by frame and modality by modality."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oyster_jax.models.dynamics import leading_action
+from oyster_jax.training.losses import masked_cross_entropy
+from oyster_jax.training.tasks.dynamics import corrupt, drop_conditions, random_masks
+from oyster_jax.types import TokenFrame
+
+B, T, N, K = 40, 50, 20, 10
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return TokenFrame(jnp.zeros((B, T, N), jnp.int32), jnp.zeros((B, T, K), jnp.int32))
+
+
+@pytest.fixture(scope="module")
+def shares(tokens):
+    """The share of hidden tokens of each frame, float [B * T] for each modality."""
+    masks = random_masks(jax.random.key(0), tokens)
+    return [np.asarray(m.mean(-1)).reshape(-1) for m in masks]
+
+
+def test_every_frame_and_modality_has_its_own_mask_ratio(shares):
+    """Cosine of a uniform draw: mean 2/pi, and high ratios are the most frequent."""
+    for share in shares:
+        assert abs(share.mean() - 2 / np.pi) < 0.05
+        assert np.mean(share > 0.75) > np.mean(share < 0.25) * 2
+    ordinary = (shares[0] > 0) & (shares[0] < 1) & (shares[1] > 0) & (shares[1] < 1)
+    assert abs(np.corrcoef(shares[0][ordinary], shares[1][ordinary])[0, 1]) < 0.1
+
+
+def test_some_frames_have_one_modality_given_and_the_other_hidden_whole(shares):
+    """How a world starts from an image: its sound is to be sampled given the picture, and the other way round."""
+    for given, hidden in (shares, shares[::-1]):
+        assert 0.03 < np.mean((given == 0) & (hidden == 1)) < 0.08
+
+
+def test_something_is_always_hidden(shares):
+    assert ((shares[0] > 0) | (shares[1] > 0)).all()
+
+
+def test_masks_are_spread_evenly_over_places(tokens):
+    for mask in random_masks(jax.random.key(1), tokens):
+        assert np.ptp(np.asarray(mask.mean((0, 1)))) < 0.08
+
+
+def test_the_claimed_level_is_the_corruption(config, tokens):
+    """Level c of `levels` has a share c / levels * max of random tokens; a clean frame has none."""
+    c = config.dynamics
+    past, level = corrupt(jax.random.key(2), tokens, config)
+    assert abs(np.mean(level > 0) - c.corruption) < 0.05
+    for x, codes in zip(past, (c.video_codes, c.audio_codes)):
+        for at in range(c.corruption_levels + 1):
+            swapped = np.mean(np.asarray(x)[np.asarray(level) == at] != 0) * codes / (codes - 1)
+            assert abs(swapped - at / c.corruption_levels * c.max_corruption) < 0.02
+        assert x.max() == codes - 1
+    assert (past.video[level == 0] == 0).all()
+
+
+def test_conditions_are_dropped_per_frame_and_each_by_itself():
+    rng = np.random.default_rng(0)
+    batch = {
+        "action": jnp.asarray(rng.integers(0, 3, (B, T, 2))),
+        "prompt": jnp.zeros((B, 3, 8), jnp.uint8),
+        "prompt_id": jnp.asarray(rng.integers(0, 3, (B, T))),
+    }
+    told = drop_conditions(jax.random.key(3), batch, 0.1, 0.3)
+    no_action, no_prompt = np.asarray((told.action == -1).all(-1))[:, 1:], np.asarray(told.prompt_id == 3)[:, 1:]
+    assert abs(no_action.mean() - 0.1) < 0.03 and abs(no_prompt.mean() - 0.3) < 0.03
+    assert abs((no_action & no_prompt).mean() - 0.03) < 0.02
+    kept = ~no_action
+    np.testing.assert_array_equal(told.action[:, 1:][kept], leading_action(batch["action"])[:, 1:][kept])
+    np.testing.assert_array_equal(told.prompt_id[:, 1:][~no_prompt], batch["prompt_id"][:, 1:][~no_prompt])
+
+
+def test_only_hidden_tokens_are_targets():
+    logits = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 4, 7)), jnp.float32)
+    tokens, mask = jnp.ones((2, 3, 4), jnp.int32), jnp.zeros((2, 3, 4), bool).at[0, 1, 2].set(True)
+    expected = -jax.nn.log_softmax(logits)[0, 1, 2, 1]
+    np.testing.assert_allclose(masked_cross_entropy(logits, tokens, mask), expected, rtol=1e-6)
+    assert masked_cross_entropy(logits, tokens, mask & False) == 0

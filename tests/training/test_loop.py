@@ -1,0 +1,189 @@
+"""A stage that was cut off ends in the same bits; one that diverges stops and keeps its last good checkpoint."""
+
+import dataclasses
+import signal
+from dataclasses import dataclass
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from oyster_jax.config import MeshConfig, StageConfig, TrainConfig
+from oyster_jax.distributed.mesh import make_mesh
+from oyster_jax.errors import OysterError
+from oyster_jax.training import loop
+from oyster_jax.training.checkpoint import Checkpoints
+from oyster_jax.training.tasks import DynamicsTask
+
+STAGE = StageConfig(steps=6, batch=2, frames=5, warmup=2, log_every=2, eval_every=6, save_every=3, ema=0.5)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Fits a line: a task that compiles in no time."""
+
+    stage: StageConfig
+    name: str = "line"
+
+    def init(self, key):
+        return {"w": jax.random.normal(key, (3,))}
+
+    def loss(self, params, batch, key):
+        del key
+        return jnp.mean((batch["x"] @ params["w"] - batch["y"]) ** 2), {}
+
+    def evaluate(self, params, batch, key):
+        return {"loss": self.loss(params, batch, key)[0]}, None
+
+
+@dataclass(frozen=True)
+class QuickDynamics(DynamicsTask):
+    """The dynamics stage, less what takes long to compile and is not the matter here."""
+
+    def init(self, key):
+        boxed = jax.eval_shape(super().init, key)
+        rng = np.random.default_rng(0)
+        return jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.2, x.shape), x.dtype), boxed)
+
+    def evaluate(self, params, batch, key):
+        return {"loss": jnp.zeros(())}, None
+
+
+def pipeline(draw, shuffle=True):
+    """Batches of two of draw(i) as a Grain pipeline whose place can be saved."""
+    data = grain.MapDataset.source(range(64)).map(draw).seed(0)
+    return (data.shuffle() if shuffle else data).repeat().to_iter_dataset().batch(2)
+
+
+def line(i):
+    x = np.random.default_rng(i).normal(size=3).astype(np.float32)
+    return {"x": x, "y": np.float32(x.sum())}
+
+
+def run(task, data, workdir, config):
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    shown = next(iter(data))
+    return loop.run_stage(task, data, shown, mesh, workdir, {"model": "this"}, config.media, seed=0)
+
+
+def cut_off(monkeypatch, at, act):
+    """Calls `act` while step `at` of the next run is under way; returns the list of steps that were run."""
+    real, steps = loop.shard_train_step, []
+
+    def shard_train_step(task, mesh):
+        init, step, laid = real(task, mesh)
+
+        def counted(state, batch, key):
+            steps.append(int(state.step) + 1)
+            out = step(state, batch, key)
+            if len(steps) == at:
+                act()
+            return out
+
+        return init, counted, laid
+
+    monkeypatch.setattr(loop, "shard_train_step", shard_train_step)
+    return steps
+
+
+@pytest.fixture
+def compiled_once(tmp_path):
+    """A run that is started again compiles the same program again: here it finds it on disk."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.5,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for values in (settings, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if values is settings:
+            yield
+
+
+def power_cut():
+    raise RuntimeError("power cut")
+
+
+def assert_same_bits(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_resumed_stage_ends_in_the_same_bits(tmp_path, monkeypatch, config, compiled_once):
+    """The dynamics stage: weights, data order and every random draw go on as if nothing happened."""
+    small = dataclasses.replace(config.dynamics.transformer, layers=1)
+    config = dataclasses.replace(config, dynamics=dataclasses.replace(config.dynamics, transformer=small))
+    c, t = config.dynamics, STAGE.frames
+
+    def tokens(i):
+        rng = np.random.default_rng(i)
+        return {
+            "video_tokens": rng.integers(0, c.video_codes, (t, c.video_tokens)).astype(np.uint16),
+            "audio_tokens": rng.integers(0, c.audio_codes, (t, c.audio_tokens)).astype(np.uint16),
+            "action": rng.integers(0, c.action_sizes, (t, 2)).astype(np.int32),
+            "prompt": rng.integers(0, 128, (2, 256)).astype(np.uint8),
+            "prompt_id": (np.arange(t) > 2).astype(np.int32),
+        }
+
+    task = QuickDynamics(config, TrainConfig(dynamics=dataclasses.replace(STAGE, optimizer="sgd")))
+    whole = run(task, pipeline(tokens), tmp_path / "whole", config)
+    with monkeypatch.context() as patch:
+        cut_off(patch, 5, power_cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run(task, pipeline(tokens), tmp_path / "parts", config)
+    with monkeypatch.context() as patch:
+        steps = cut_off(patch, 0, power_cut)
+        resumed = run(task, pipeline(tokens), tmp_path / "parts", config)
+    assert steps == [4, 5, 6]
+    assert_same_bits(resumed, whole)
+
+
+def test_ctrl_c_keeps_every_finished_step(tmp_path, monkeypatch, config):
+    """Also in the middle of a step, when the state before it has already been given away."""
+    task = Line(STAGE)
+    whole = run(task, pipeline(line), tmp_path / "whole", config)
+    with monkeypatch.context() as patch:
+        cut_off(patch, 5, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            run(task, pipeline(line), tmp_path / "parts", config)
+    with monkeypatch.context() as patch:
+        steps = cut_off(patch, 0, power_cut)
+        resumed = run(task, pipeline(line), tmp_path / "parts", config)
+    assert steps == [6]
+    assert_same_bits(resumed, whole)
+
+
+@pytest.mark.parametrize("bad, kept", [(3, None), (5, 3)])
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(tmp_path, config, bad, kept):
+    spoilt = lambda i: line(i) | ({"y": np.float32("nan")} if i == 2 * bad - 1 else {})  # in the batch of step `bad`
+    with pytest.raises(OysterError, match=f"line diverged.*{'step 3' if kept else 'none yet'}"):
+        run(Line(STAGE), pipeline(spoilt, shuffle=False), tmp_path, config)
+    checkpoints = Checkpoints(tmp_path / "checkpoints" / "line", {"model": "this"})
+    assert checkpoints.latest == kept
+    checkpoints.close()
+
+
+def test_a_checkpoint_of_another_config_is_refused_by_field(tmp_path, config):
+    data = pipeline(line)
+    run(Line(STAGE), data, tmp_path, config)
+    other = Checkpoints(tmp_path / "checkpoints" / "line", {"model": "that"})
+    with pytest.raises(OysterError, match=r"model: 'this' against 'that'"):
+        other.restore({})
+    other.close()
+
+
+def test_the_average_follows_the_parameters():
+    task = Line(dataclasses.replace(STAGE, optimizer="sgd", learning_rate=0.1, ema=0.75))
+    step = jax.jit(loop.make_train_step(task))
+    state = loop.init_state(task, jax.random.key(0))
+    average, batch = np.asarray(state.params["w"]), {k: v[None] for k, v in line(0).items()}
+    for _ in range(3):
+        state, _ = step(state, batch, jax.random.key(1))
+        average = 0.75 * average + 0.25 * np.asarray(state.params["w"])
+    np.testing.assert_allclose(state.ema["w"], average, rtol=1e-6)
+    assert np.abs(average - state.params["w"]).max() > 1e-3
+    assert loop.init_state(Line(dataclasses.replace(STAGE, ema=0.0)), jax.random.key(0)).ema is None

@@ -1,0 +1,85 @@
+"""The thinnest whole chain: every stage, the token cache, the export, and going on from what is there."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import oyster_jax as oyster
+from oyster_jax.config import ExperimentConfig, from_dict
+from oyster_jax.distributed.mesh import make_mesh
+from oyster_jax.errors import OysterError
+from oyster_jax.training import loop
+from oyster_jax.training.train import train
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """configs/tiny.py, with the optimizer that compiles fastest."""
+    path = Path(__file__).parents[2] / "configs" / "tiny.py"
+    spec = importlib.util.spec_from_file_location("tiny", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    for stage in ("video_tokenizer", "audio_tokenizer", "dynamics"):
+        config.train[stage].optimizer = "sgd"
+    return from_dict(ExperimentConfig, config.to_dict())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_device():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("oyster_jax.training.train.make_mesh", lambda cfg: make_mesh(cfg, jax.devices()[:1]))
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, data_folder, tmp_path_factory):
+    """(workdir, the world that was trained there)."""
+    workdir = tmp_path_factory.mktemp("run")
+    return workdir, train(tiny, data_folder, workdir)
+
+
+def test_what_was_trained_is_exported(trained):
+    workdir, world = trained
+    loaded = oyster.load(workdir / "world")
+    assert loaded.config == world.config and set(loaded.params) == {"video_tokenizer", "audio_tokenizer", "dynamics"}
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, jax.device_get(world.params))
+
+
+def test_finished_stages_are_read_and_not_trained_again(trained, tiny, data_folder, monkeypatch):
+    """However often one logs or saves: these settings change nothing that was learned."""
+    workdir, world = trained
+    monkeypatch.setattr(loop, "put_batch", lambda *_: pytest.fail("trained again"))
+    often = dataclasses.replace(tiny.train.dynamics, log_every=1, save_every=1)
+    again = train(dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, dynamics=often)), data_folder, workdir)
+    jax.tree.map(np.testing.assert_array_equal, again.params, world.params)
+
+
+@pytest.mark.parametrize(
+    "change, field",
+    [
+        (lambda c: dataclasses.replace(c, seed=1), "seed: 0 against 1"),
+        (
+            lambda c: dataclasses.replace(c, audio_tokenizer=dataclasses.replace(c.audio_tokenizer, layers=2)),
+            "audio_tokenizer.*layers: 1 against 2",
+        ),
+    ],
+)
+def test_another_experiment_is_not_mixed_into_a_workdir(trained, tiny, data_folder, change, field):
+    with pytest.raises(OysterError, match=field):
+        train(change(tiny), data_folder, trained[0])
+
+
+def test_a_stage_that_does_not_exist_is_named(tiny, data_folder, tmp_path):
+    with pytest.raises(OysterError, match="no stage sound in this experiment"):
+        train(tiny, data_folder, tmp_path, ["sound"])
+
+
+def test_a_batch_that_does_not_divide_among_the_devices_is_refused(tiny, data_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("oyster_jax.training.train.make_mesh", make_mesh)
+    with pytest.raises(OysterError, match="video_tokenizer: batch 2 does not divide among 8 devices"):
+        train(tiny, data_folder, tmp_path)
