@@ -13,7 +13,10 @@ train = [
     "scipy>=1.13,<2",
 ]
 sims = ["ale-py>=0.12,<0.13", "vizdoom>=1.3,<2"]
-test = ["pytest>=8,<10", "scikit-image>=0.25,<0.27", "ruff==0.17.6", "tensorboard>=2.18,<3"]
+tpu = ["jax[tpu]>=0.10.2,<0.13"]
+# The tests compile for TPUs that need not be there; the compiler comes with libtpu, for Linux on x86-64.
+compiler = [f"{package}; platform_machine == 'x86_64' and sys_platform == 'linux'" for package in tpu]
+test = ["pytest>=8,<10", "scikit-image>=0.25,<0.27", "ruff==0.17.6", "tensorboard>=2.18,<3", *compiler]
 
 setup(
     name="oyster_jax",
@@ -35,7 +38,7 @@ setup(
         "train": media + train,
         "sims": media + train + sims,
         "test": media + train + sims + test,
-        "tpu": ["jax[tpu]>=0.10.2,<0.13"],
+        "tpu": tpu,
         "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
     },
     entry_points={"console_scripts": ["oyster=oyster_jax.cli:main"]},

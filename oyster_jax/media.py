@@ -24,6 +24,7 @@ def write_video(
     """
     import av
 
+    fps = Fraction(fps)
     frames, height, width = video_THWC.shape[:3]
     scale = max(1, -(-SMALLEST // min(height, width)))
     tmp = Path(path).with_name("." + Path(path).name + ".tmp.mp4")

@@ -1,11 +1,12 @@
 """The command line: `oyster COMMAND --flags`. Only this folder reads flags or the environment."""
 
-import errno
 import importlib
 import sys
 from logging import Formatter
 
 from absl import flags, logging
+
+from oyster_jax.cli.noise import full_disk, hush
 
 COMMANDS = {
     "record": "play a simulator, a game or video files into a data folder",
@@ -29,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     logging.use_absl_handler()
     logging.get_absl_handler().setFormatter(Formatter(f"{program}: %(message)s"))
     logging.set_verbosity(logging.WARNING)
+    if argv is None:  # this process is the command
+        hush()
     try:
         command = importlib.import_module(f"oyster_jax.cli.{name}")
         if {"-h", "--help"} & set(args):
@@ -75,12 +78,8 @@ def users_mistake(error: BaseException) -> str | None:
 
     if isinstance(error, (OysterError, flags.Error)):
         return str(error)
-    cause: BaseException | None = error
-    while cause is not None:
-        full = getattr(cause, "errno", None) in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        if full or "No space left on device" in str(cause) or "File too large" in str(cause):
-            return "the disk is full (or a file-size limit was reached): free some space and run the same command again"
-        cause = cause.__cause__ or cause.__context__
+    if full_disk(error):
+        return "the disk is full (or a file-size limit was reached): free some space and run the same command again"
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("oyster_jax"):
         return f"this command needs {error.name}: pip install 'oyster_jax[train]' (or [media], [sims])"
     paths = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)

@@ -21,7 +21,7 @@ flags.DEFINE_integer("frames", 2000, "held-out frames for tokenizers and bits", 
 flags.DEFINE_integer("starts", 256, "starts for ΔPSNR", 2, flag_values=FLAGS)
 flags.DEFINE_integer("context", 8, "real frames before each start", 1, flag_values=FLAGS)
 flags.DEFINE_integer("batch", 32, "starts rolled out at once", 1, flag_values=FLAGS)
-flags.DEFINE_integer("seed", 0, "seed of the choice of clips and of sampling", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "seed of the choice of clips and of sampling", 0, 2**31 - 1, flag_values=FLAGS)
 flags.DEFINE_integer("video_steps", None, "MaskGIT steps for the picture (default: the world's)", 1, flag_values=FLAGS)
 flags.DEFINE_integer("audio_steps", None, "MaskGIT steps for the sound (default: the world's)", 1, flag_values=FLAGS)
 

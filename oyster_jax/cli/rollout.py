@@ -23,7 +23,7 @@ flags.DEFINE_string("prompt", "", "what the world is, at most 256 bytes", flag_v
 flags.DEFINE_multi_string("event", [], "SECONDS:PROMPT, a prompt that takes over at that time", flag_values=FLAGS)
 flags.DEFINE_string("image", None, "picture to begin with", flag_values=FLAGS)
 flags.DEFINE_string("data", None, "data folder: begin with a held-out clip of it", flag_values=FLAGS)
-flags.DEFINE_integer("seed", 0, "seed of all randomness", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "seed of all randomness", 0, 2**31 - 1, flag_values=FLAGS)
 flags.DEFINE_integer("video_steps", None, "MaskGIT steps for the picture (default: the world's)", 1, flag_values=FLAGS)
 flags.DEFINE_integer("audio_steps", None, "MaskGIT steps for the sound (default: the world's)", 1, flag_values=FLAGS)
 flags.DEFINE_float("temperature", None, "sampling temperature (default: the world's)", 0, flag_values=FLAGS)

@@ -11,6 +11,7 @@ from oyster_jax.evaluation.metrics import bootstrap, psnr_each
 from oyster_jax.models.controls import predict_codes
 from oyster_jax.models.dynamics import Logits
 from oyster_jax.models.world_model import World
+from oyster_jax.sampling.film import film
 from oyster_jax.sampling.rollout import prefill, rollout, tokenize
 from oyster_jax.training.losses import cross_entropy
 from oyster_jax.training.tasks.dynamics import two_streams
@@ -59,6 +60,18 @@ def _two_futures(world: World, key, clip: Clip, actions_TBA, other_TBA, horizon:
 
 
 _tokenize = jax.jit(tokenize)
+
+
+def replay(world: World, clip: Clip, context: int, sampling: SamplingConfig | None = None, seed: int = 0):
+    """What the world makes of a clip's first `context` frames under the clip's own actions, beside what happened.
+
+    `clip` is a batch of one. Returns (video uint8 [T, H, W, 3], sound float32 [T, S]) of the truth and of the world.
+    """
+    _, action = _tokenize(world, clip)
+    start = Clip(*(x if n == "prompt" else x[:, :context] for n, x in zip(Clip._fields, clip)))
+    begin = jax.jit(prefill)(world, jax.random.key(seed), start)
+    video, audio = film(world, begin, np.asarray(action)[0, context - 1 : -1], sampling=sampling)
+    return (clip.video[0, context:], clip.audio[0, context:]), (video[1:], audio[1:])
 
 
 def controllability(

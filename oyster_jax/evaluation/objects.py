@@ -40,3 +40,10 @@ def breakout_ball_recall(truth: list, seen: list, truths: list[dict]) -> dict:
     if not hits:
         return {"frames": 0}
     return {"frames": len(hits), "recall": float(np.mean(hits)), "false_alarms": float(np.mean(blank))}
+
+
+def breakout_ball_seen(video: np.ndarray) -> float:
+    """The share of frames uint8 [T, H, W, 3] with something bright in the empty court, between bricks and paddle."""
+    height, width = video.shape[1:3]
+    court = video[:, round(0.48 * height) : round(0.84 * height), round(0.1 * width) : round(0.9 * width)]
+    return float((court.max((1, 2, 3)) > 60).mean())

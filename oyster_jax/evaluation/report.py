@@ -12,9 +12,11 @@ from oyster_jax.data.dataset import ClipReader, write_json
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
 from oyster_jax.errors import OysterError
 from oyster_jax.evaluation import plots
-from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits
+from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits, replay
 from oyster_jax.evaluation.latent import latent_report
-from oyster_jax.evaluation.tokenizers import evaluate_tokenizers, reconstruct
+from oyster_jax.evaluation.objects import breakout_ball_seen
+from oyster_jax.evaluation.tokenizers import evaluate_tokenizers, picture_report, reconstruct, sound_report
+from oyster_jax.media import write_video
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.rollout import tokenize
 from oyster_jax.types import Clip
@@ -50,13 +52,13 @@ def evaluate(
     for name in ("video_tokenizer", "audio_tokenizer"):
         if name not in world.params:
             raise OysterError(f"this world has no trained {name}; train that stage and export again")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
     held_out = reader.split("held_out") if len(reader.split("held_out")) else reader.split("all")
     test = whole_clips(reader, held_out, options.frames, options.seed)
     train = whole_clips(reader, reader.split("train"), options.train_frames, options.seed)
     starts = _starts(reader, held_out, options) if "dynamics" in world.params else []
     background = np.median(np.concatenate([c["video"] for c in train])[:: max(1, options.train_frames // 1000)], axis=0)
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     report = {"data": reader.info.source, "frames": sum(len(c["video"]) for c in test)}
     log("tokenizers")
     report["tokenizers"] = evaluate_tokenizers(world, test, background, reader.info.source)
@@ -79,6 +81,8 @@ def evaluate(
         report["delta_psnr"] = judge()
         if "controls" in world.params:
             report["delta_psnr_named_controls"] = judge(named=True)
+        log("a rollout to look at")
+        report["rollout"] = _rollout(world, reader, held_out, background, out, options)
         plots.delta_psnr(out / "delta_psnr.png", report["delta_psnr"])
     report = _numbers(report)
     write_json(out / "report.json", report)
@@ -139,6 +143,26 @@ def _latent(world: World, test: list[dict]) -> dict:
     return latent_report(
         np.concatenate(codes), np.concatenate(actions), world.config.latent_action.codes, world.config.actions.sizes
     )
+
+
+def _rollout(world: World, reader: ClipReader, clips, background, out: Path, options: EvaluationOptions) -> dict:
+    """One long rollout under true actions: contact sheet, spectrogram and video, and how far it keeps to the truth."""
+    length = max(int(n) for n in reader.frames[clips])
+    window = WindowOptions(min(length, options.context + 80), 1, seed=options.seed, arrays=ARRAYS)
+    batch = next(iter(windows(reader, clips, window)))
+    clip = Clip(**{n: batch[n] for n in Clip._fields})
+    (video, audio), (seen, heard) = replay(world, clip, options.context, options.sampling, options.seed)
+    media = world.config.media
+    plots.contact_sheet(out / "rollout.png", {"truth": video, "world": seen}, columns=12, stride=6)
+    plots.spectrograms(out / "rollout_sound.png", {"truth": audio, "world": heard}, media)
+    both = np.concatenate([video, seen], axis=2)
+    write_video(out / "rollout.mp4", both, heard, media.fps, media.sample_rate)
+    report = picture_report(video, seen, background, "world") | {
+        "sound": sound_report([audio], [heard], media, "world")
+    }
+    if reader.info.source == "ale:breakout":
+        report["ball_seen"] = {"truth": breakout_ball_seen(video), "world": breakout_ball_seen(seen)}
+    return report
 
 
 def _starts(reader: ClipReader, clips: np.ndarray, options: EvaluationOptions) -> list[Clip]:

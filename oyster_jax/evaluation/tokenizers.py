@@ -48,13 +48,13 @@ def evaluate_tokenizers(world: World, clips: list[dict], background: np.ndarray,
     return report
 
 
-def picture_report(truth: np.ndarray, seen: np.ndarray, background: np.ndarray) -> dict:
+def picture_report(truth: np.ndarray, seen: np.ndarray, background: np.ndarray, name: str = "tokenizer") -> dict:
     """PSNR and SSIM of uint8 [X, H, W, 3], whole and on changed pixels, beside the static background's."""
     changed = metrics.changed_mask(truth, background)
     still = np.broadcast_to(background.astype(np.uint8), truth.shape)
     report = {"changed_share": float(changed.mean())}
-    for name, other in (("tokenizer", seen), ("static_median", still)):
-        report[name] = {
+    for key, other in ((name, seen), ("static_median", still)):
+        report[key] = {
             "psnr": metrics.psnr(truth, other),
             "psnr_changed": metrics.psnr(truth, other, changed),
             "ssim": float(metrics.ssim(truth, other).mean()),
@@ -63,18 +63,18 @@ def picture_report(truth: np.ndarray, seen: np.ndarray, background: np.ndarray) 
     return report
 
 
-def sound_report(truth: list[np.ndarray], heard: list[np.ndarray], media: MediaSpec) -> dict:
+def sound_report(truth: list, heard: list, media: MediaSpec, name: str = "tokenizer") -> dict:
     """Log-mel distance in dB, over all clips and over the loud half of their frames, beside silence's."""
     loudness = [np.sqrt((a**2).mean(-1)) for a in truth]
     threshold = np.median(np.concatenate(loudness))
     mean = lambda values: float(np.mean(values)) if values else float("nan")  # nothing is loud in silence
     report = {}
-    for name, other in (("tokenizer", heard), ("silence", [np.zeros_like(a) for a in truth])):
+    for key, other in ((name, heard), ("silence", [np.zeros_like(a) for a in truth])):
         pairs = [metrics.log_mel_distance(a, b, media.sample_rate) for a, b in zip(truth, other)]
         loud = [
             (a[m > threshold], b[m > threshold]) for a, b, m in zip(truth, other, loudness) if (m > threshold).any()
         ]
-        report[name] = {
+        report[key] = {
             "log_mel_db": mean(pairs),
             "log_mel_db_loud": mean([metrics.log_mel_distance(a, b, media.sample_rate) for a, b in loud]),
         }

@@ -1,6 +1,7 @@
 """A stage that was cut off ends in the same bits; one that diverges stops and keeps its last good checkpoint."""
 
 import dataclasses
+import functools
 import signal
 from dataclasses import dataclass
 
@@ -9,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from oyster_jax.config import MeshConfig, StageConfig, TrainConfig
 from oyster_jax.distributed.mesh import make_mesh
@@ -90,19 +90,9 @@ def cut_off(monkeypatch, at, act):
 
 
 @pytest.fixture
-def compiled_once(tmp_path):
-    """A run that is started again compiles the same program again: here it finds it on disk."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path / "compiled"),
-        "jax_persistent_cache_min_compile_time_secs": 0.5,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for values in (settings, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if values is settings:
-            yield
+def compiled_once(monkeypatch):
+    """A run that is started again would trace and compile the same program again."""
+    monkeypatch.setattr(loop, "shard_train_step", functools.cache(loop.shard_train_step))
 
 
 def power_cut():

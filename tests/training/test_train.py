@@ -55,7 +55,9 @@ def test_finished_stages_are_read_and_not_trained_again(trained, tiny, data_fold
     workdir, world = trained
     monkeypatch.setattr(loop, "put_batch", lambda *_: pytest.fail("trained again"))
     often = dataclasses.replace(tiny.train.dynamics, log_every=1, save_every=1)
-    again = train(dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, dynamics=often)), data_folder, workdir)
+    again = train(
+        dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, dynamics=often)), data_folder, workdir
+    )
     jax.tree.map(np.testing.assert_array_equal, again.params, world.params)
 
 
