@@ -147,7 +147,7 @@ class QuantizerConfig:
 
     def __post_init__(self):
         _check(self.kind in ("fsq", "vq"), f"quantizer kind must be 'fsq' or 'vq', got {self.kind!r}")
-        _check(all(n >= 2 for n in self.levels), f"every FSQ level must be at least 2, got {self.levels}")
+        _check(all(n >= 3 for n in self.levels), f"every FSQ level must be at least 3 (2 saturate), got {self.levels}")
         _check(self.codes >= 2, f"a codebook needs at least 2 codes, got {self.codes}")
 
     @property

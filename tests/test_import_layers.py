@@ -1,4 +1,4 @@
-"""Imports point one way, playing needs no training library, and only the command line reads flags or the environment."""
+"""Imports point one way, playing needs no training library, only the command line reads flags or the environment."""
 
 import ast
 import subprocess

@@ -48,7 +48,7 @@ def make_train_step(task: Task):
         updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema and jax.tree.map(lambda e, p: stage.ema * e + (1 - stage.ema) * p, state.ema, params)
-        metrics = metrics | {"loss": loss, "gradient_norm": optax.global_norm(grads)}
+        metrics = metrics | {"loss": loss, "gradient_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, optimizer_state, ema), metrics
 
     return train_step

@@ -11,7 +11,7 @@ from oyster_jax.nn.quantizers import Quantizer, usage
 CONFIGS = [
     QuantizerConfig(levels=(8, 5, 5, 5)),
     QuantizerConfig(levels=(4, 3)),
-    QuantizerConfig(levels=(2, 2, 2)),
+    QuantizerConfig(levels=(3, 3, 3)),
     QuantizerConfig(levels=(7,)),
     QuantizerConfig("vq", codes=40, dim=6),
 ]
@@ -32,7 +32,7 @@ def quantizer(request):
 
 
 def test_the_vector_is_that_of_its_code(quantizer):
-    c, quantize, lookup, z = quantizer
+    _, quantize, lookup, z = quantizer
     q = quantize(z)
     np.testing.assert_allclose(lookup(q.code), q.vector, atol=1e-6)
     assert q.vector.shape == z.shape and q.code.dtype == jnp.int32

@@ -87,6 +87,17 @@ def test_the_comparison_notices_what_it_should(sampled, trained, history, clip):
     assert difference(sampled, trained(clip.prompt_id, jnp.roll(action, 1, axis=1)))[0, 2:].min() > 1e-2
 
 
+def test_dropped_conditions_move_only_the_frame_that_they_are_dropped_from(trained, history, clip):
+    """The null condition, as guidance uses it, never reaches what is committed."""
+    action = leading_action(history[2])
+    no_action = Conditions(action.at[:, 5].set(-1), clip.prompt_id)
+    no_prompt = Conditions(action, clip.prompt_id.at[:, 5].set(clip.prompt.shape[1]))
+    for told in (no_action, no_prompt):
+        moved = difference(trained(clip.prompt_id, history[2]), trained(clip.prompt_id, history[2], told))
+        assert moved[0, 5] > 1e-2  # the other sessions have no prompt there
+        assert np.delete(moved, 5, axis=1).max() == 0
+
+
 def test_the_ring_keeps_the_last_frames_of_each_session():
     """Whether they are written one by one or many at once; a paused session's ring stays as it is."""
     slots, position = 3, jnp.array([0, 4])

@@ -166,6 +166,20 @@ def test_a_checkpoint_of_another_config_is_refused_by_field(tmp_path, config):
     other.close()
 
 
+def test_every_step_has_its_own_key():
+    """Also a step that is run again, after a restart, has the key it had."""
+
+    class Dice(Line):
+        def loss(self, params, batch, key):
+            return super().loss(params, batch, key)[0], {"dice": jax.random.uniform(key)}
+
+    step, batch = jax.jit(loop.make_train_step(Dice(STAGE))), {k: v[None] for k, v in line(0).items()}
+    first = loop.init_state(Dice(STAGE), jax.random.key(0))
+    second, _ = step(first, batch, jax.random.key(1))
+    dice = [float(step(s, batch, jax.random.key(1))[1]["dice"]) for s in (first, second, first)]
+    assert dice[0] != dice[1] and dice[0] == dice[2]
+
+
 def test_the_average_follows_the_parameters():
     task = Line(dataclasses.replace(STAGE, optimizer="sgd", learning_rate=0.1, ema=0.75))
     step = jax.jit(loop.make_train_step(task))

@@ -1,4 +1,4 @@
-"""The token cache holds what the tokenizers say of each clip and each cold window, beside the actions of those frames."""
+"""The token cache holds what the tokenizers say of each clip and each cold window, with those frames' actions."""
 
 import dataclasses
 
