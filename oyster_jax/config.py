@@ -402,6 +402,9 @@ class ExperimentConfig:
     mesh: MeshConfig = MeshConfig()
     seed: int = 0
 
+    def __post_init__(self):
+        _check(0 <= self.seed < 2**31, f"seed must lie between 0 and {2**31 - 1}, got {self.seed}")
+
 
 def resolve(experiment: ExperimentConfig, media: MediaSpec, actions: ActionSpace) -> WorldConfig:
     """The world that `experiment` makes of data with these sizes and actions; raises OysterError where they clash."""

@@ -44,7 +44,5 @@ def run(values: flags.FlagValues) -> None:
     if not isinstance(values.config, ConfigDict):
         raise OysterError(f"{file}: its get_config() should return as_config_dict(ExperimentConfig(...))")
     experiment = from_dict(ExperimentConfig, values.config.to_dict())
-    if not 0 <= experiment.seed < 2**31:
-        raise OysterError(f"config.seed must lie between 0 and {2**31 - 1}, got {experiment.seed}")
     train(experiment, values.data, values.workdir, values.stage)
     print(f"{values.workdir}/world: trained; try `oyster rollout --world={values.workdir}/world --out=world.mp4`")

@@ -133,13 +133,19 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
 
 def tokenize(world: World, clip: Clip) -> tuple[TokenFrame, jax.Array]:
     """A clip's tokens [B, T, N] and [B, T, K], and the actions [B, T, A] that this world was trained on."""
+    tokens = encode(world, clip)
+    if world.config.dynamics.actions == "true":
+        return tokens, clip.action
+    codes = world.apply("latent_action", clip.video, clip.audio, method="encode")
+    return tokens, jnp.pad(codes, ((0, 0), (0, 1), (0, 0)), constant_values=-1)
+
+
+def encode(world: World, clip: Clip) -> TokenFrame:
+    """A clip's tokens, [B, T, N] and [B, T, K], encoded from its first frame on."""
     batch, frames = clip.video.shape[:2]
     video, _ = world.apply("video_tokenizer", clip.video, frame_positions(batch, frames), method="encode")
     audio, _ = world.apply("audio_tokenizer", clip.audio, method="encode")
-    if world.config.dynamics.actions == "true":
-        return TokenFrame(video, audio), clip.action
-    codes = world.apply("latent_action", clip.video, clip.audio, method="encode")
-    return TokenFrame(video, audio), jnp.pad(codes, ((0, 0), (0, 1), (0, 0)), constant_values=-1)
+    return TokenFrame(video, audio)
 
 
 def predict(

@@ -17,7 +17,7 @@ from oyster_jax.config import TrainConfig
 from oyster_jax.data import records
 from oyster_jax.data.dataset import ClipReader, DatasetWriter
 from oyster_jax.models.world_model import World
-from oyster_jax.sampling.rollout import tokenize
+from oyster_jax.sampling.rollout import encode, tokenize
 from oyster_jax.types import Clip
 
 PAD = 32  # clips are padded to a multiple of this many frames, so that few shapes are compiled
@@ -54,7 +54,8 @@ def cache_tokens(
         train.dynamics.frames, train.cold_share, seed, keep_media=c.actions == "latent" and c.cotrain_latent
     )
     folder = Path(root) / f"tokens-{fingerprint(world, reader, options)}"
-    encode = jax.jit(lambda world, clip: tokenize(world, clip))
+    # A latent action model that is trained beside the dynamics has no codes to give yet.
+    run = jax.jit((lambda world, clip: (encode(world, clip), clip.action)) if options.keep_media else tokenize)
     info = replace(reader.info, shards=())
     rng_of = lambda index: np.random.default_rng([seed, index])
     with DatasetWriter(folder, info, shard_frames=1 << 14) as writer:
@@ -64,7 +65,7 @@ def cache_tokens(
                 meta, arrays = reader[index]
                 for start, length in spans(int(reader.frames[index]), options, rng_of(int(index))):
                     clip = {k: v[start : start + length] for k, v in arrays.items()}
-                    writer.add(_encode(world, encode, meta, clip, options), length, int(episode), len(meta["prompts"]))
+                    writer.add(_encode(world, run, meta, clip, options), length, int(episode), len(meta["prompts"]))
                 progress(int(reader.frames[index]))
             writer.end_episode(last=episode == episodes[-1])
     return folder, options
@@ -89,7 +90,7 @@ def fingerprint(world: World, reader: ClipReader, options: TokenCacheOptions) ->
     return digest.hexdigest()[:12]
 
 
-def _encode(world: World, encode, meta: dict, arrays: dict[str, np.ndarray], options: TokenCacheOptions) -> bytes:
+def _encode(world: World, run, meta: dict, arrays: dict[str, np.ndarray], options: TokenCacheOptions) -> bytes:
     frames = len(arrays["video"])
     pad = lambda x: np.pad(x, [(0, -frames % PAD)] + [(0, 0)] * (x.ndim - 1))[None]
     clip = Clip(
@@ -99,7 +100,7 @@ def _encode(world: World, encode, meta: dict, arrays: dict[str, np.ndarray], opt
         prompt=np.zeros((1, 1, 1), np.uint8),
         prompt_id=pad(arrays["prompt_id"]),
     )
-    tokens, action = jax.tree.map(lambda x: np.asarray(x[0, :frames]), encode(world, clip))
+    tokens, action = jax.tree.map(lambda x: np.asarray(x[0, :frames]), run(world, clip))
     if world.config.dynamics.actions == "latent":
         action = np.concatenate([action[:-1], np.full_like(action[:1], -1)])  # what follows the clip is not known
     out = {

@@ -67,7 +67,12 @@ def train(
 
 
 def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipReader, mesh, workdir: Path) -> dict:
-    config = {"model": to_dict(getattr(world.config, task.name)), "stage": _lasting(task), "seed": experiment.seed}
+    config = {
+        "model": to_dict(getattr(world.config, task.name)),
+        "stage": _lasting(task),
+        "seed": experiment.seed,
+        "data": {"source": reader.info.source, "seed": reader.info.seed, "frames": reader.info.frames},
+    }
     arrays, dream = ("video", "audio", "action"), None
     if task.name == "dynamics":
         dream = make_dream(world, reader, mesh, experiment.seed)

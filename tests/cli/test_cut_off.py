@@ -16,7 +16,8 @@ TINY = f"--config={Path(__file__).parents[2] / 'configs/tiny.py'}"
 
 # Runs a command in a fresh process. `record` plays a source that hands out 60 episodes at once and then takes a rest.
 RUN = """
-import importlib.util, os, resource, sys, time
+import importlib.util, os, resource, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background hands it down ignored
 from oyster_jax import cli
 from oyster_jax.data import sources
 conftest, limit, *arguments = sys.argv[1:]
