@@ -15,7 +15,7 @@ TINY = f"--config={Path(__file__).parents[2] / 'configs/tiny.py'}"
         (["--config.dynamics.nope=2"], ["config.dynamics", "no field nope", "transformer"]),
         (["--config.dynamics.transformer.widht=2"], ["config.dynamics.transformer", "widht", "width"]),
         (["--config.seed=two"], ["--config.seed", "two"]),
-        (["--config.seed=-1"], ["config.seed", "-1"]),
+        (["--config.seed=-1"], ["seed", "-1"]),
         (["--config.train.dynamics.steps=1.5"], ["steps", "1.5"]),
         (["--config.dynamics.cotrain_latent=maybe"], ["cotrain_latent", "maybe"]),
         (["--config.dynamics=3"], ["--config.dynamics", "3"]),
