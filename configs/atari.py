@@ -18,8 +18,9 @@ from oyster_jax.config import (
     VideoTokenizerConfig,
     as_config_dict,
 )
+from oyster_jax.errors import OysterError
 
-QUICK = {"video_tokenizer": 1200, "audio_tokenizer": 600, "latent_action": 500, "dynamics": 500}
+QUICK = {"video_tokenizer": 1200, "audio_tokenizer": 500, "latent_action": 400, "dynamics": 200}
 
 
 def get_config(variant: str = "full"):
@@ -30,9 +31,11 @@ def get_config(variant: str = "full"):
         video_tokenizer=StageConfig(steps=4500, batch=4, frames=4, learning_rate=2e-3),
         audio_tokenizer=StageConfig(steps=2000, batch=8, frames=8, learning_rate=1e-3, loud=0.7),
         latent_action=StageConfig(steps=2000, batch=4, frames=6, learning_rate=1e-3),
-        dynamics=StageConfig(steps=1500, batch=4, frames=16, learning_rate=1.5e-3),
+        dynamics=StageConfig(steps=1400, batch=2, frames=16, learning_rate=1e-3),
         motion_weight=3.0,
     )
+    if variant not in ("full", "quick"):
+        raise OysterError(f"configs/atari.py has the variants full and quick, not '{variant}'")
     if variant == "quick":
         train = replace(train, **{n: replace(getattr(train, n), steps=s) for n, s in QUICK.items()})
     return as_config_dict(

@@ -18,6 +18,12 @@ def _check(ok: bool, message: str) -> None:
         raise OysterError(message)
 
 
+def _check_positive(config, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _check(value > 0, f"{type(config).__name__}.{name} must be positive, got {value}")
+
+
 # ---------------------------------------------------------------------------- what the data is
 
 
@@ -114,6 +120,7 @@ class TransformerConfig:
     remat: bool = False  # recompute activations in the backward pass: less memory, a third more arithmetic
 
     def __post_init__(self):
+        _check_positive(self, "width", "heads", "mlp_ratio")
         _check(self.layers > 0 and self.window > 1, "a transformer needs at least one layer and a window of two frames")
         _check(
             self.width % (2 * self.heads) == 0,
@@ -171,6 +178,7 @@ class VideoTokenizerConfig:
     quantizer: QuantizerConfig = QuantizerConfig()
 
     def __post_init__(self):
+        _check_positive(self, "patch")
         _check(
             self.height % self.patch == 0 and self.width % self.patch == 0,
             f"frame size {self.height}x{self.width} is not a multiple of the video tokenizer's patch {self.patch}",
@@ -205,6 +213,7 @@ class AudioTokenizerConfig:
     quantizer: QuantizerConfig = QuantizerConfig()
 
     def __post_init__(self):
+        _check_positive(self, "tokens", "width", "layers", "kernel")
         _check(
             self.samples_per_frame % self.tokens == 0,
             f"{self.samples_per_frame} sound samples a frame do not divide into {self.tokens} audio tokens",
@@ -234,6 +243,7 @@ class LatentActionConfig:
     decoder: TransformerConfig = TransformerConfig(layers=2, window=4)
 
     def __post_init__(self):
+        _check_positive(self, "code_dim", "patch", "audio_patch")
         _check(len(self.codes) > 0 and all(n >= 2 for n in self.codes), f"latent action codes {self.codes} must be ≥ 2")
         _check(
             self.height % self.patch == 0 and self.width % self.patch == 0,
@@ -257,6 +267,7 @@ class TextEncoderConfig:
     heads: int = 4
 
     def __post_init__(self):
+        _check_positive(self, "bytes_per_patch", "tokens", "width", "layers", "heads")
         _check(
             self.max_bytes % self.bytes_per_patch == 0,
             f"max_bytes {self.max_bytes} is not a multiple of bytes_per_patch {self.bytes_per_patch}",

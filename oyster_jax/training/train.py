@@ -130,8 +130,10 @@ def name_codes(world: World, reader: ClipReader, frames: int) -> dict:
     for index in reader.split("train"):
         if seen >= frames:
             break
-        length = min(int(reader.frames[index]) // PAD * PAD, -(-(frames - seen) // PAD) * PAD)
-        if length:
+        length = min(int(reader.frames[index]), -(-(frames - seen) // PAD) * PAD)
+        if length > PAD:
+            length -= length % PAD  # few shapes to compile
+        if length > 1:
             meta, arrays = reader[index]
             clip = take(meta, arrays, 0, length, ("video", "audio", "action"), reader.info.max_prompts)
             codes.append(np.asarray(encode(world, clip["video"][None], clip["audio"][None]))[0])
