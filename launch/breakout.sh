@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job: record Breakout with its sound, learn it, roll it out again under actions, and measure.
-# About a quarter of an hour on two cores; FULL=1 records 20,000 frames and trains for an hour.
+# Sized for a quarter of an hour on two quiet cores; FULL=1 records 20,000 frames and trains for an hour.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash launch/setup.sh sims
