@@ -445,15 +445,16 @@ def resolve(experiment: ExperimentConfig, media: MediaSpec, actions: ActionSpace
 
 def to_dict(config) -> dict:
     """A dataclass as plain JSON types; `from_dict` is its inverse."""
+    return _plain(config, list)
 
-    def plain(value):
-        if dataclasses.is_dataclass(value):
-            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        if isinstance(value, tuple):
-            return [plain(v) for v in value]
-        return str(value) if isinstance(value, Fraction) else value
 
-    return plain(config)
+def _plain(value, sequence: type):
+    """Dataclasses as dicts, fractions as text, tuples as `sequence`, all the way down."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name), sequence) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return sequence(_plain(v, sequence) for v in value)
+    return str(value) if isinstance(value, Fraction) else value
 
 
 def from_dict(cls, data: dict, path: str = "config"):
@@ -502,9 +503,4 @@ def as_config_dict(config):
     """An experiment as the `ml_collections.ConfigDict` that a config file returns and `--config.FIELD=` overrides."""
     from ml_collections import ConfigDict
 
-    def plain(value):
-        if dataclasses.is_dataclass(value):
-            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return value
-
-    return ConfigDict(plain(config))
+    return ConfigDict(_plain(config, tuple))

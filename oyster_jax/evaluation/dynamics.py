@@ -59,7 +59,7 @@ def _two_futures(world: World, key, clip: Clip, actions_TBA, other_TBA, horizon:
     return told.video, random.video
 
 
-_tokenize = jax.jit(tokenize)
+tokenize_jit = jax.jit(tokenize)
 
 
 def replay(world: World, clip: Clip, context: int, sampling: SamplingConfig | None = None, seed: int = 0):
@@ -67,7 +67,7 @@ def replay(world: World, clip: Clip, context: int, sampling: SamplingConfig | No
 
     `clip` is a batch of one. Returns (video uint8 [T, H, W, 3], sound float32 [T, S]) of the truth and of the world.
     """
-    _, action = _tokenize(world, clip)
+    _, action = tokenize_jit(world, clip)
     start = Clip(*(x if n == "prompt" else x[:, :context] for n, x in zip(Clip._fields, clip)))
     begin = jax.jit(prefill)(world, jax.random.key(seed), start)
     video, audio = film(world, begin, np.asarray(action)[0, context - 1 : -1], sampling=sampling)
@@ -95,7 +95,7 @@ def controllability(
     sizes = world.config.played_actions.sizes
     gains, told_psnr, random_psnr = [], [], []
     for i, clip in enumerate(batches):
-        played = clip.action if named or world.config.dynamics.actions == "true" else _tokenize(world, clip)[1]
+        played = clip.action if named or world.config.dynamics.actions == "true" else tokenize_jit(world, clip)[1]
         played = np.moveaxis(np.asarray(played)[:, context - 1 : context - 1 + longest], 1, 0)
         if named:
             codes = predict_codes(world.params["controls"], played.reshape(-1, played.shape[-1]))

@@ -12,13 +12,12 @@ from oyster_jax.data.dataset import ClipReader, write_json
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
 from oyster_jax.errors import OysterError
 from oyster_jax.evaluation import plots
-from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits, replay
+from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits, replay, tokenize_jit
 from oyster_jax.evaluation.latent import latent_report
 from oyster_jax.evaluation.objects import breakout_ball_seen
 from oyster_jax.evaluation.tokenizers import evaluate_tokenizers, picture_report, reconstruct, sound_report
 from oyster_jax.media import write_video
 from oyster_jax.models.world_model import World
-from oyster_jax.sampling.rollout import tokenize
 from oyster_jax.types import Clip
 
 ARRAYS = ("video", "audio", "action")
@@ -114,7 +113,7 @@ def whole_clips(reader: ClipReader, clips: np.ndarray, frames: int, seed: int) -
 def _tokens(world: World, clip: dict) -> dict[str, np.ndarray]:
     """A stored clip as a batch of one for the dynamics, with this world's own actions."""
     batch = Clip(*(np.asarray(clip[n])[None] for n in Clip._fields))
-    tokens, action = jax.jit(tokenize)(world, batch)
+    tokens, action = tokenize_jit(world, batch)
     return {
         "video_tokens": np.asarray(tokens.video),
         "audio_tokens": np.asarray(tokens.audio),
