@@ -168,11 +168,11 @@ class QuantizerConfig:
 
 @dataclass(frozen=True)
 class VideoTokenizerConfig:
-    """Pixels to tokens and back; `height` and `width` come from the data."""
+    """Pixels to tokens and back. `height` and `width` come from the data; 0 until they are known."""
 
     patch: int = 8
-    height: int = 64
-    width: int = 64
+    height: int = 0
+    width: int = 0
     encoder: TransformerConfig = TransformerConfig(layers=2)
     decoder: TransformerConfig = TransformerConfig(layers=2)
     quantizer: QuantizerConfig = QuantizerConfig()
@@ -199,11 +199,11 @@ class AudioTokenizerConfig:
     """Sound to tokens and back; one token covers one hop of `samples_per_frame / tokens` samples.
 
     The decoder writes `overlap` samples past its hop and cross-fades them into the next one, so that hops (and frames)
-    meet without a click and nothing waits for the future.
+    meet without a click and nothing waits for the future. `samples_per_frame` comes from the data; 0 until it is known.
     """
 
     tokens: int = 8
-    samples_per_frame: int = 1024
+    samples_per_frame: int = 0
     width: int = 128
     layers: int = 4
     kernel: int = 3
@@ -219,7 +219,8 @@ class AudioTokenizerConfig:
             f"{self.samples_per_frame} sound samples a frame do not divide into {self.tokens} audio tokens",
         )
         _check(
-            0 < self.overlap <= self.hop, f"the decoder's overlap {self.overlap} must lie within its hop of {self.hop}"
+            0 < self.overlap and (self.overlap <= self.hop or not self.samples_per_frame),
+            f"the decoder's overlap {self.overlap} must lie within its hop of {self.hop}",
         )
         _check(self.dtype in ("float32", "bfloat16"), f"dtype must be float32 or bfloat16, got {self.dtype!r}")
 
@@ -230,15 +231,18 @@ class AudioTokenizerConfig:
 
 @dataclass(frozen=True)
 class LatentActionConfig:
-    """Infers what was done between two frames as a product of small codes, `(8,)` in the Genie paper."""
+    """Infers what was done between two frames as a product of small codes, `(8,)` in the Genie paper.
+
+    `height`, `width` and `samples_per_frame` come from the data; 0 until they are known.
+    """
 
     codes: tuple[int, ...] = (8,)
     code_dim: int = 8
     patch: int = 8
     audio_patch: int = 128
-    height: int = 64
-    width: int = 64
-    samples_per_frame: int = 1024
+    height: int = 0
+    width: int = 0
+    samples_per_frame: int = 0
     encoder: TransformerConfig = TransformerConfig(layers=2, window=4)
     decoder: TransformerConfig = TransformerConfig(layers=2, window=4)
 
@@ -394,6 +398,7 @@ class TrainConfig:
     latent_action: StageConfig = StageConfig()
     dynamics: StageConfig = StageConfig()
     motion_weight: float = 1.0  # weight of moving pixels in the video losses, 1: as much as the whole frame
+    steadiness: float = 1.0  # weight of keeping the code of a patch that does not change, 0: free
     cold_share: float = 0.2  # share of dynamics windows encoded from their own first frame
     labelled_frames: int = 1000  # labelled training frames that name the latent codes by the controls they mean
     workers: int = 0  # Grain worker processes; the batch order depends on it

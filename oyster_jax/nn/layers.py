@@ -24,15 +24,17 @@ def dense(features, axes: tuple, dtype, *, axis=-1, bias: bool = False, scale: f
 
 
 def embed(size: int, width: int, name: str | None = None):
-    """A table of `size` learned vectors, of about the size that the layers' outputs have."""
-    init = nn.with_logical_partitioning(nn.initializers.normal(0.5), ("vocab", "embed"))
+    """A table of `size` learned vectors, of about the size that the layers' outputs have.
+
+    Tables are not split over the model width: what is looked up would have to be gathered again for every token.
+    """
+    init = nn.with_logical_partitioning(nn.initializers.normal(0.5), ("vocab", None))
     return nn.Embed(size, width, embedding_init=init, name=name)
 
 
 def table(module: nn.Module, name: str, shape: tuple[int, ...]):
-    """Learned vectors that are added or inserted (positions, a mask token, a null prompt): float32 `shape`."""
-    axes = (*(None,) * (len(shape) - 1), "embed")
-    return module.param(name, nn.with_logical_partitioning(nn.initializers.normal(0.5), axes), shape)
+    """Learned vectors that are added or inserted (positions, a mask token, a null prompt): float32 `shape`, held whole."""
+    return module.param(name, nn.with_logical_partitioning(nn.initializers.normal(0.5), (None,) * len(shape)), shape)
 
 
 def norm(dtype, name: str | None = None):
@@ -42,7 +44,7 @@ def norm(dtype, name: str | None = None):
 
 
 class MLP(nn.Module):
-    """Two dense layers with a GELU between, the hidden one `ratio` times as wide."""
+    """Two dense layers with a squared ReLU between (Primer, arXiv 2109.08668), the hidden one `ratio` times as wide."""
 
     width: int
     ratio: int
@@ -51,4 +53,4 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x):
         h = dense(self.width * self.ratio, ("embed", "mlp"), self.dtype, name="up")(x)
-        return dense(self.width, ("mlp", "embed"), self.dtype, scale=RESIDUAL, name="down")(nn.gelu(h))
+        return dense(self.width, ("mlp", "embed"), self.dtype, scale=RESIDUAL, name="down")(jnp.square(nn.relu(h)))

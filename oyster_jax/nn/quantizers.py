@@ -14,6 +14,7 @@ class Quantized(NamedTuple):
     """What quantizing latents [..., code_dim] gives."""
 
     vector: jax.Array  # float32 [..., code_dim], gradients pass straight through
+    soft: jax.Array  # float32 [..., code_dim], the vector before it was rounded
     code: jax.Array  # int32 [...]
     loss: jax.Array  # float32 [], commitment and codebook loss; 0 for FSQ
 
@@ -51,12 +52,12 @@ def fsq(z: jax.Array, levels: tuple[int, ...], key: jax.Array | None = None) -> 
     half = (n - 1) * (1 + 1e-3) / 2
     offset = np.where(n % 2 == 0, 0.5, 0.0)
     bounded = jnp.tanh(z + np.arctanh(offset / half)) * half - offset
-    rounded = bounded + jax.lax.stop_gradient(jnp.round(bounded) - bounded)
+    vector = bounded + jax.lax.stop_gradient(jnp.round(bounded) - bounded)
     digits = (jnp.round(jax.lax.stop_gradient(bounded)) + n // 2).astype(jnp.int32)
     if key is not None:
-        rounded = jnp.where(jax.random.bernoulli(key, 0.5, (*z.shape[:-1], 1)), rounded, bounded)
+        vector = jnp.where(jax.random.bernoulli(key, 0.5, (*z.shape[:-1], 1)), vector, bounded)
     basis = np.cumprod([1, *levels[:-1]]).astype(np.int32)
-    return Quantized(rounded / (n // 2), (digits * basis).sum(-1), jnp.zeros(()))
+    return Quantized(vector / (n // 2), bounded / (n // 2), (digits * basis).sum(-1), jnp.zeros(()))
 
 
 def fsq_lookup(code: jax.Array, levels: tuple[int, ...]) -> jax.Array:
@@ -74,7 +75,7 @@ def cosine_vq(z: jax.Array, codebook: jax.Array, commitment: float = 0.25) -> Qu
     vector = jnp.take(codebook, code, axis=0)
     stop = jax.lax.stop_gradient
     loss = jnp.mean(jnp.sum((stop(z) - vector) ** 2, -1)) + commitment * jnp.mean(jnp.sum((z - stop(vector)) ** 2, -1))
-    return Quantized(z + stop(vector - z), code, loss)
+    return Quantized(z + stop(vector - z), z, code, loss)
 
 
 def usage(code: jax.Array, size: int) -> dict[str, jax.Array]:

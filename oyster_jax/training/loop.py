@@ -44,7 +44,8 @@ def make_train_step(task: Task):
 
     def train_step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Metrics]:
         grad = jax.value_and_grad(task.loss, has_aux=True)
-        (loss, metrics), grads = grad(state.params, batch, jax.random.fold_in(key, state.step))
+        key, progress = jax.random.fold_in(key, state.step), state.step / stage.steps
+        (loss, metrics), grads = grad(state.params, batch, key, progress)
         updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = state.ema and jax.tree.map(lambda e, p: stage.ema * e + (1 - stage.ema) * p, state.ema, params)

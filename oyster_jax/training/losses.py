@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from oyster_jax.models.video_tokenizer import patchify
+from oyster_jax.nn.quantizers import Quantized
+
 
 def motion_mask(video_BTHWC: jax.Array, threshold: float = 0.06) -> jax.Array:
     """float32 [B, T, H, W, 1]: 1 where a pixel differs from the frame before or from the frame after."""
@@ -25,6 +28,20 @@ def motion_weights(video_BTHWC: jax.Array, weight: float, reach: int = 8) -> jax
     crowd = box_sum(moving.reshape(b * t, h, w, 1), reach).reshape(moving.shape)
     share = moving / (crowd + 2)
     return 1 + weight * share / jnp.maximum(share.mean(), 1e-5)
+
+
+def steadiness_loss(video_BTHWC: jax.Array, quantized: Quantized, patch: int, threshold: float = 0.02) -> jax.Array:
+    """How far latents of patches that do not change stray from the code of the frame before, against their spread.
+
+    Attention lets whatever moves elsewhere nudge every latent a little, and those near an edge between two codes flip:
+    without this, a fifth of the tokens of still patches changed each frame, for the dynamics to predict in vain.
+    Relative to the spread of all latents, so that shrinking them is no way out. float32 [].
+    """
+    x = patchify(video_BTHWC.astype(jnp.float32) / 255, patch)
+    still = jnp.abs(x[:, 1:] - x[:, :-1]).max(-1) < threshold
+    strayed = jnp.sum((quantized.soft[:, 1:] - jax.lax.stop_gradient(quantized.vector[:, :-1])) ** 2, -1)
+    spread = jnp.sum(jnp.var(quantized.soft, axis=(0, 1, 2))) + 1e-2
+    return jnp.sum(strayed * still) / jnp.maximum(jnp.sum(still), 1) / spread
 
 
 def box_sum(x_BHWC: jax.Array, reach: int) -> jax.Array:

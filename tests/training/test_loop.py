@@ -31,12 +31,12 @@ class Line:
     def init(self, key):
         return {"w": jax.random.normal(key, (3,))}
 
-    def loss(self, params, batch, key):
-        del key
+    def loss(self, params, batch, key, progress):
+        del key, progress
         return jnp.mean((batch["x"] @ params["w"] - batch["y"]) ** 2), {}
 
     def evaluate(self, params, batch, key):
-        return {"loss": self.loss(params, batch, key)[0]}, None
+        return {"loss": self.loss(params, batch, key, 1.0)[0]}, None
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ def test_every_step_has_its_own_key():
     """Also a step that is run again, after a restart, has the key it had."""
 
     class Dice(Line):
-        def loss(self, params, batch, key):
-            return super().loss(params, batch, key)[0], {"dice": jax.random.uniform(key)}
+        def loss(self, params, batch, key, progress):
+            return super().loss(params, batch, key, progress)[0], {"dice": jax.random.uniform(key)}
 
     step, batch = jax.jit(loop.make_train_step(Dice(STAGE))), {k: v[None] for k, v in line(0).items()}
     first = loop.init_state(Dice(STAGE), jax.random.key(0))

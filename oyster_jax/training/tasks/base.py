@@ -28,8 +28,8 @@ class Task(Protocol):
         """Parameters, boxed with their logical axes. Consumes `key`."""
         ...
 
-    def loss(self, params: dict, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        """The scalar to descend, and metrics to log. Consumes `key`."""
+    def loss(self, params: dict, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Metrics]:
+        """The scalar to descend, and metrics to log. Consumes `key`; `progress` is the share of steps done, 0 to 1."""
         ...
 
     def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, Sample | None]:

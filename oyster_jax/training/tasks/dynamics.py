@@ -55,7 +55,10 @@ class DynamicsTask:
             return {"dynamics": params, "latent_action": self.latent.init(jax.random.fold_in(key, 1))}
         return params
 
-    def loss(self, params: dict, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    def loss(
+        self, params: dict, batch: Batch, key: jax.Array, progress: jax.Array | float = 1.0
+    ) -> tuple[jax.Array, Metrics]:
+        del progress
         if not self.latent:
             return self._loss(params, batch, key)
         extra, metrics, out = self.latent._loss(params["latent_action"], batch)

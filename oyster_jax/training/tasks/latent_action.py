@@ -33,8 +33,8 @@ class LatentActionTask:
         video = jnp.zeros((1, 2, m.height, m.width, 3), jnp.uint8)
         return self.model.init(key, video, jnp.zeros((1, 2, m.samples_per_frame)))["params"]
 
-    def loss(self, params: dict, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        del key
+    def loss(self, params: dict, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Metrics]:
+        del key, progress
         return self._loss(params, batch)[:2]
 
     def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, Sample]:

@@ -9,7 +9,7 @@ from oyster_jax.config import StageConfig, TrainConfig, WorldConfig
 from oyster_jax.models.audio_tokenizer import AudioTokenizer
 from oyster_jax.models.video_tokenizer import VideoTokenizer, to_uint8
 from oyster_jax.nn.quantizers import usage
-from oyster_jax.training.losses import motion_mask, motion_weights, picture_loss, sound_loss
+from oyster_jax.training.losses import motion_mask, motion_weights, picture_loss, sound_loss, steadiness_loss
 from oyster_jax.training.tasks.base import Batch, Metrics, Sample
 
 
@@ -31,8 +31,8 @@ class VideoTokenizerTask:
         m = self.world.media
         return self.model.init(key, jnp.zeros((1, 2, m.height, m.width, 3), jnp.uint8))["params"]
 
-    def loss(self, params: dict, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        return self._loss(params, batch, key)[:2]
+    def loss(self, params: dict, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Metrics]:
+        return self._loss(params, batch, key, progress)[:2]
 
     def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, Sample]:
         del key
@@ -41,20 +41,24 @@ class VideoTokenizerTask:
         rows = jnp.stack([batch["video"][0], to_uint8(pixels[0])])
         return metrics | {"loss": loss}, Sample(rows, jnp.stack([batch["audio"][0]] * 2))
 
-    def _loss(self, params, batch, key=None):
+    def _loss(self, params, batch, key=None, progress=1.0):
         video = batch["video"]
         pixels, quantized = self.model.apply({"params": params}, video, key)
         weights = motion_weights(video, self.train.motion_weight)
         loss = picture_loss(pixels, video, weights)
+        unsteady = steadiness_loss(video, quantized, self.world.video_tokenizer.patch)
         error = (jnp.clip(pixels, 0, 1) - video / 255.0) ** 2
         moving = motion_mask(video) * jnp.ones(3)
         metrics = {
             "psnr": psnr(jnp.mean(error)),
             "psnr_moving": psnr(jnp.sum(error * moving) / jnp.maximum(moving.sum(), 1)),
             "quantizer_loss": quantized.loss,
+            "unsteadiness": unsteady,
         }
-        # Scaled so that it, and its gradients, are of order one next to the codebook's loss.
-        return 100 * loss + quantized.loss, metrics, pixels, quantized.code
+        # Before the decoder has learnt to read the codes, one code for everything would be the steadiest of all.
+        steadiness = self.train.steadiness * jnp.clip(2 * progress - 0.5, 0, 1)
+        # The picture's loss is scaled so that it, and its gradients, are of order one next to the others.
+        return 100 * loss + quantized.loss + steadiness * unsteady, metrics, pixels, quantized.code
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class AudioTokenizerTask:
     def init(self, key: jax.Array) -> dict:
         return self.model.init(key, jnp.zeros((1, 2, self.world.media.samples_per_frame)))["params"]
 
-    def loss(self, params: dict, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    def loss(self, params: dict, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Metrics]:
+        del progress
         return self._loss(params, batch, key)[:2]
 
     def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, Sample]:
