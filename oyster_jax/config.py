@@ -219,7 +219,7 @@ class AudioTokenizerConfig:
             f"{self.samples_per_frame} sound samples a frame do not divide into {self.tokens} audio tokens",
         )
         _check(
-            0 < self.overlap and (self.overlap <= self.hop or not self.samples_per_frame),
+            self.overlap > 0 and (self.overlap <= self.hop or not self.samples_per_frame),
             f"the decoder's overlap {self.overlap} must lie within its hop of {self.hop}",
         )
         _check(self.dtype in ("float32", "bfloat16"), f"dtype must be float32 or bfloat16, got {self.dtype!r}")

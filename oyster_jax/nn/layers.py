@@ -33,7 +33,7 @@ def embed(size: int, width: int, name: str | None = None):
 
 
 def table(module: nn.Module, name: str, shape: tuple[int, ...]):
-    """Learned vectors that are added or inserted (positions, a mask token, a null prompt): float32 `shape`, held whole."""
+    """Learned vectors to add or insert (positions, a mask token, a null prompt): float32 `shape`, held whole."""
     return module.param(name, nn.with_logical_partitioning(nn.initializers.normal(0.5), (None,) * len(shape)), shape)
 
 
