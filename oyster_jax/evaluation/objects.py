@@ -22,9 +22,10 @@ def breakout_ball_recall(truth: list, seen: list, truths: list[dict]) -> dict:
     """Of the balls that can be seen in flight in the true frames, the share that can be seen in others.
 
     A ball is seen at its RAM position if a pixel within two of it is brighter than the empty court by half of what the
-    true ball is. Judged below the bricks and above the paddle, where the court is black.
+    true ball is. Judged below the bricks and above the paddle, where the court is black. `psnr` compares the
+    same pixels with the true ones, beside `psnr_without`, an empty court: whether the ball has its place and shape.
     """
-    hits, blank = [], []
+    hits, blank, errors, empty = [], [], [], []
     for frames, others, extra in zip(truth, seen, truths):
         size = frames.shape[1:3]
         for t, (row, column) in enumerate(breakout_ball_position(extra["truth/ram"], size)):
@@ -35,11 +36,21 @@ def breakout_ball_recall(truth: list, seen: list, truths: list[dict]) -> dict:
             if contrast < 60:  # flicker or a mistaken position: nothing to be seen in truth either
                 continue
             hits.append(others[t][box].max() > contrast / 2)
-            away = np.roll(others[t], size[1] // 4, axis=1)[box]  # the same test where no ball is: false alarms
+            errors.append(np.mean((others[t][box] / 255.0 - frames[t][box] / 255.0) ** 2))
+            empty.append(np.mean((frames[t][box] / 255.0) ** 2))
+            aside = round(column) + (size[1] // 4 if column < size[1] / 2 else -size[1] // 4)
+            away = others[t][box[0], aside - 2 : aside + 3]  # the same test where no ball is: false alarms
             blank.append(away.max() > contrast / 2)
     if not hits:
         return {"frames": 0}
-    return {"frames": len(hits), "recall": float(np.mean(hits)), "false_alarms": float(np.mean(blank))}
+    decibel = lambda squares: float(-10 * np.log10(max(np.mean(squares), 1e-10)))
+    return {
+        "frames": len(hits),
+        "recall": float(np.mean(hits)),
+        "false_alarms": float(np.mean(blank)),
+        "psnr": decibel(errors),
+        "psnr_without": decibel(empty),
+    }
 
 
 def breakout_ball_seen(video: np.ndarray) -> float:
