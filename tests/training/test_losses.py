@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.nn.quantizers import Quantized
-from oyster_jax.training.losses import motion_weights, steadiness_loss
+from oyster_jax.training.losses import motion_weights, picture_loss, pool, steadiness_loss
 
 
 def test_a_lone_moving_pixel_weighs_more_than_one_of_a_crowd():
@@ -13,6 +13,26 @@ def test_a_lone_moving_pixel_weighs_more_than_one_of_a_crowd():
     video[0, 1, 20:24, 16:28] = 255  # a wall
     weights = np.asarray(motion_weights(video, weight=3.0))[0, 1, :, :, 0]
     assert weights[4, 4] > 5 * weights[22, 22] > 5 * weights[0, 31] == 5.0
+
+
+def test_a_near_miss_of_a_ball_costs_less_than_a_far_one_and_a_blur_less_than_nothing():
+    """In squared pixels alone all misses are alike, and worse than no ball."""
+    picture = lambda row, column: (
+        np.zeros((1, 1, 16, 16, 3), np.float32)
+        + (np.arange(16)[:, None, None] == row) * (np.arange(16)[:, None] == column)
+    )
+    truth, even = (picture(4, 4) * 255).astype(np.uint8), jnp.ones((1, 1, 16, 16, 1))
+    loss = lambda pixels: float(picture_loss(jnp.asarray(pixels), truth, even))
+    assert loss(picture(4, 4)) == 0 < loss(picture(4, 5)) < loss(picture(4, 6)) < loss(picture(4, 12))
+    half_patch = sum(picture(r, c) for r in range(4, 8) for c in range(0, 8)) / 32
+    assert loss(half_patch) < 0.8 * loss(picture(40, 40))
+
+
+def test_pooling_takes_means_of_blocks_and_drops_the_rest():
+    x = np.random.default_rng(0).normal(size=(2, 6, 7, 3))
+    y = pool(x, 2)
+    assert y.shape == (2, 3, 3, 3)
+    np.testing.assert_allclose(y[1, 2, 1], x[1, 4:6, 2:4].mean((0, 1)))
 
 
 def test_steadiness_counts_flips_of_still_patches_alone():
