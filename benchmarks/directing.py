@@ -4,7 +4,7 @@
 
 Every scene of the simulator is asked for by its caption, from nothing and as an event after two seconds; the scene that
 a generated frame shows is read by its nearest neighbour among the simulator's own scenes. Images to begin with come
-from the simulator.
+from the simulator; one of them is continued under two prompts.
 """
 
 import json
@@ -68,6 +68,9 @@ def main(_):
         kept.append(psnr(video[0], image))
         if i < 2:
             rows[f"from an image {i}"] = np.concatenate([image[None], video])
+    for caption in (captions[0], captions[-1]):
+        begin = reset(world, jax.random.key(values.seed), oyster.encode_prompt(world, caption), jnp.asarray(image))
+        rows[f"one image,\n{caption}"] = film(world, begin, actions)[0]
     plots.contact_sheet(Path(values.out), rows, columns=12, stride=5)
     share = lambda hits: round(float(np.mean(hits)), 3)
     print(
