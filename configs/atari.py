@@ -1,4 +1,4 @@
-"""An Atari game with sound, 64x64 at 15 fps, for two CPU cores: about an hour for everything.
+"""An Atari game with sound, 64x64 at 15 fps, for two CPU cores: about fifty minutes for everything.
 
 `oyster train --config=configs/atari.py:quick` is the quarter-hour form of the README.
 """
