@@ -18,7 +18,6 @@ from absl import app, flags
 import oyster_jax as oyster
 from oyster_jax.evaluation import plots
 from oyster_jax.evaluation.metrics import psnr
-from oyster_jax.sampling.film import film
 from oyster_jax.sampling.script import world_actions
 from oyster_jax.sims import reef
 
@@ -26,62 +25,71 @@ flags.DEFINE_string("world", "runs/reef/world", "a world trained on the reef")
 flags.DEFINE_string("out", "directing.png", "contact sheet to write")
 flags.DEFINE_integer("seed", 0, "seed")
 
-FRAMES = 30
+FRAMES = 30  # under the first prompt, and again under the second
+SCENES = [reef.Scene(*i) for i in np.ndindex(*map(len, reef.SCENES))]
 
 
 def references(keys: int = 8) -> np.ndarray:
     """The median frame of each scene over several starts, float32 [scenes, H, W, 3]."""
     draw = jax.jit(jax.vmap(lambda key, scene: reef.reset(key, scene)[1].video, (0, None)))
-    stills = [draw(jax.random.split(jax.random.key(1), keys), scene) for scene in reef.SCENES]
+    stills = [draw(jax.random.split(jax.random.key(1), keys), scene) for scene in SCENES]
     return np.median(np.asarray(stills), axis=1).astype(np.float32)
 
 
-def nearest_scene(frame: np.ndarray, stills: np.ndarray) -> int:
-    """Index of the scene whose still is nearest in mean absolute difference."""
-    return int(np.abs(stills - frame.astype(np.float32)).mean((1, 2, 3)).argmin())
+def nearest_scene(frames: np.ndarray, stills: np.ndarray) -> np.ndarray:
+    """Index of the scene whose still is nearest in mean absolute difference, for each of frames [B, H, W, 3]."""
+    return np.array([np.abs(stills - frame.astype(np.float32)).mean((1, 2, 3)).argmin() for frame in frames])
+
+
+@jax.jit
+def play(world, key, before, after, actions_TA, image=None) -> jax.Array:
+    """Sessions that begin under the prompts `before` and have `after` in force half-way: uint8 [B, T + 1, H, W, 3]."""
+    batch = before.k.shape[1]
+    actions = jnp.broadcast_to(actions_TA[:, None], (len(actions_TA), batch, actions_TA.shape[1]))
+    state, first = oyster.reset(world, key, before, image, batch)
+    state, one = oyster.rollout(world, state, actions[:FRAMES])
+    _, two = oyster.rollout(world, oyster.set_prompt(state, after), actions[FRAMES:])
+    return jnp.concatenate([first.video[None], one.video, two.video]).swapaxes(0, 1)
 
 
 def main(_):
     values = flags.FLAGS
     world = oyster.load(values.world)
-    stills = references()
-    scenes = list(reef.SCENES)
-    captions = [reef.caption(s) for s in scenes]
-    rng = np.random.default_rng(values.seed)
-    reset = jax.jit(oyster.reset)
-    actions = world_actions(world, "random", FRAMES + 30, values.seed)
-    first, later, switched, rows = [], [], [], {}
-    for i, caption in enumerate(captions):
-        j = int(rng.choice([k for k in range(len(scenes)) if k != i]))
-        begin = reset(world, jax.random.key(values.seed), oyster.encode_prompt(world, caption))
-        video, _ = film(world, begin, actions, events=[(FRAMES, captions[j])])
-        first.append(nearest_scene(video[0], stills) == i)
-        later.append(nearest_scene(video[FRAMES - 1], stills) == i)
-        switched.append(nearest_scene(video[-1], stills) == j)
-        if i in (0, len(scenes) // 2, len(scenes) - 1):
-            rows[f"{caption}\nthen {captions[j]}"] = video
-    kept = []
-    for i in range(4):
-        image = np.asarray(reef.reset(jax.random.key(i), scenes[int(rng.integers(len(scenes)))])[1].video)
-        begin = reset(world, jax.random.key(values.seed), None, jnp.asarray(image))
-        video, _ = film(world, begin, actions)
-        kept.append(psnr(video[0], image))
-        if i < 2:
-            rows[f"from an image {i}"] = np.concatenate([image[None], video])
-    for caption in (captions[0], captions[-1]):
-        begin = reset(world, jax.random.key(values.seed), oyster.encode_prompt(world, caption), jnp.asarray(image))
-        rows[f"one image,\n{caption}"] = film(world, begin, actions)[0]
+    stills, captions = references(), [reef.caption(s) for s in SCENES]
+    prompts = lambda texts: jax.tree.map(
+        lambda *x: jnp.concatenate(x, axis=1), *[oyster.encode_prompt(world, text) for text in texts]
+    )
+    key, rng = jax.random.key(values.seed), np.random.default_rng(values.seed)
+    actions = jnp.asarray(world_actions(world, "random", 2 * FRAMES, values.seed))
+
+    now, then = np.arange(len(SCENES)), rng.permutation(len(SCENES))
+    asked = prompts(captions), prompts([captions[i] for i in then])
+    video = np.asarray(play(world, key, *asked, actions))
+    hits = {
+        "first_frame_right": nearest_scene(video[:, 0], stills) == now,
+        "after_2_s_right": nearest_scene(video[:, FRAMES], stills) == now,
+        "event_right_after_2_s": nearest_scene(video[:, -1], stills) == then,
+    }
+    rows = {f"{captions[i]}; then {captions[then[i]]}": video[i] for i in (0, len(SCENES) // 2, len(SCENES) - 1)}
+
+    pick = rng.choice(len(SCENES), 4)
+    images = jnp.stack([reef.reset(jax.random.key(i), SCENES[j])[1].video for i, j in enumerate(pick)])
+    none = prompts([""] * 4)
+    begun = np.asarray(play(world, key, none, none, actions, images))
+    kept = [psnr(a, np.asarray(b)) for a, b in zip(begun[:, 0], images)]
+    rows |= {f"from an image {i}": np.concatenate([images[i][None], begun[i]]) for i in range(2)}
+
+    two = [captions[0], captions[-1]]
+    both = np.asarray(play(world, key, prompts(two), prompts(two), actions, images[0]))
+    rows |= {f"image 0, {caption}": film for caption, film in zip(two, both)}
     plots.contact_sheet(Path(values.out), rows, columns=12, stride=5)
-    share = lambda hits: round(float(np.mean(hits)), 3)
     print(
         json.dumps(
             {
                 "benchmark": "directing",
-                "scenes": len(scenes),
-                "first_frame_right": share(first),
-                "after_2_s_right": share(later),
-                "event_right_after_2_s": share(switched),
-                "chance": round(1 / len(scenes), 3),
+                "scenes": len(SCENES),
+                **{name: round(float(np.mean(hit)), 3) for name, hit in hits.items()},
+                "chance": round(1 / len(SCENES), 3),
                 "image_psnr": round(float(np.mean(kept)), 2),
             }
         )

@@ -14,10 +14,10 @@ from matplotlib import pyplot as plt
 
 def contact_sheet(path: Path, rows: dict[str, np.ndarray], columns: int = 12, stride: int = 1) -> None:
     """Named rows of uint8 [T, H, W, 3], every `stride`-th frame, enlarged without smoothing."""
-    fig, axes = plt.subplots(len(rows), 1, figsize=(columns * 1.1, 1.25 * len(rows)), squeeze=False)
+    fig, axes = plt.subplots(len(rows), 1, figsize=(columns * 1.1, 1.4 * len(rows)), squeeze=False)
     for axis, (name, video) in zip(axes[:, 0], rows.items()):
         axis.imshow(np.concatenate(list(video[: columns * stride : stride]), axis=1), interpolation="nearest")
-        axis.set_ylabel(name, fontsize=7)
+        axis.set_title(name, fontsize=7, loc="left", pad=2)
         axis.set_xticks([])
         axis.set_yticks([])
     fig.tight_layout(pad=0.3)
