@@ -37,7 +37,9 @@ def test_a_command_line_that_does_not_fit(refused, arguments, words):
 def test_flags_of_an_earlier_command_are_forgotten(refused, oyster, tmp_path):
     """Also a config's overrides, and flags that can be given many times."""
     data = tmp_path / "none"
-    refused(["train", TINY, "--config.audio_tokenizer.width=0", f"--data={data}", f"--workdir={data}"], "width must be positive")
+    refused(
+        ["train", TINY, "--config.audio_tokenizer.width=0", f"--data={data}", f"--workdir={data}"], "must be positive"
+    )
     refused(["train", TINY, f"--data={data}", f"--workdir={data}"], "does not exist")
     refused(["rollout", "--world=nope", "--event=1:x"], "nope")
     refused(["rollout", "--event=1:y"], "--world is needed")
