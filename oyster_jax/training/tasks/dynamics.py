@@ -55,9 +55,7 @@ class DynamicsTask:
             return {"dynamics": params, "latent_action": self.latent.init(jax.random.fold_in(key, 1))}
         return params
 
-    def loss(
-        self, params: dict, batch: Batch, key: jax.Array, progress: jax.Array | float = 1.0
-    ) -> tuple[jax.Array, Metrics]:
+    def loss(self, params: dict, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Metrics]:
         del progress
         if not self.latent:
             return self._loss(params, batch, key)
@@ -68,7 +66,7 @@ class DynamicsTask:
 
     def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, None]:
         """Held-out cross-entropy with every token of a frame masked, in bits a frame; and the training loss."""
-        loss, metrics = self.loss(params, batch, key)
+        loss, metrics = self.loss(params, batch, key, jnp.ones(()))
         if self.latent:
             model = self.latent.model
             codes = model.apply({"params": params["latent_action"]}, batch["video"], batch["audio"], method="encode")
