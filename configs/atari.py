@@ -20,7 +20,7 @@ from oyster_jax.config import (
 )
 from oyster_jax.errors import OysterError
 
-QUICK = {"video_tokenizer": 1200, "audio_tokenizer": 500, "latent_action": 400, "dynamics": 200}
+QUICK = {"video_tokenizer": 2000, "audio_tokenizer": 500, "latent_action": 400, "dynamics": 420}
 
 
 def get_config(variant: str = "full"):
