@@ -8,7 +8,7 @@ import numpy as np
 
 from oyster_jax.config import SamplingConfig
 from oyster_jax.evaluation.metrics import bootstrap, psnr_each
-from oyster_jax.models.controls import predict_codes
+from oyster_jax.models.controls import predict_codes, with_previous
 from oyster_jax.models.dynamics import Logits
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.film import film
@@ -95,11 +95,13 @@ def controllability(
     sizes = world.config.played_actions.sizes
     gains, told_psnr, random_psnr = [], [], []
     for i, clip in enumerate(batches):
-        played = clip.action if named or world.config.dynamics.actions == "true" else tokenize_jit(world, clip)[1]
-        played = np.moveaxis(np.asarray(played)[:, context - 1 : context - 1 + longest], 1, 0)
         if named:
-            codes = predict_codes(world.params["controls"], played.reshape(-1, played.shape[-1]))
-            played = codes.reshape(*played.shape[:2], -1)
+            controls = with_previous(clip.action)
+            played = predict_codes(world.params["controls"], controls.reshape(-1, controls.shape[-1]))
+            played = played.reshape(*clip.action.shape[:2], -1)
+        else:
+            played = np.asarray(tokenize_jit(world, clip)[1])
+        played = np.moveaxis(played[:, context - 1 : context - 1 + longest], 1, 0)
         other = rng.integers(0, sizes, played.shape)
         start = Clip(*(x if n == "prompt" else x[:, :context] for n, x in zip(Clip._fields, clip)))
         futures = _two_futures(

@@ -5,32 +5,33 @@ import numpy as np
 from oyster_jax.models.controls import fit_controls, predict_codes
 
 
-def latent_report(
-    codes: np.ndarray, actions: np.ndarray, sizes: tuple[int, ...], action_sizes: tuple[int, ...]
-) -> dict:
-    """Codes [X, factors] against true actions [X, A] of the same transitions.
+def latent_report(codes: np.ndarray, controls: np.ndarray, sizes: tuple[int, ...], names: dict[str, int]) -> dict:
+    """Codes [X, factors] against true controls [X, C] of the same transitions, whose `names` come with their sizes.
 
-    Codes in use; the true action guessed from the code (the commonest action of each code, fitted on one half and
-    judged on the other) against always guessing the commonest; normalised mutual information; and how often a map from
-    controls to codes, fitted on the first half's labels, names the code that was inferred.
+    Codes in use; each control guessed from the code (the commonest of each code, fitted on one half and judged on the
+    other) against always guessing the commonest; normalised mutual information; and how often a map from controls to
+    codes, fitted on the first half's labels, names the code that was inferred, against always the commonest code.
     """
     half = len(codes) // 2
     joint_code = np.ravel_multi_index(codes.T, sizes)
-    report = {"codes_used": [len(np.unique(codes[:, i])) for i in range(codes.shape[1])], "factors": {}}
-    for i, size in enumerate(action_sizes):
-        action = actions[:, i]
+    report = {"codes_used": [len(np.unique(codes[:, i])) for i in range(codes.shape[1])], "controls": {}}
+    for i, (name, size) in enumerate(names.items()):
+        control = controls[:, i]
         table = np.zeros((int(np.prod(sizes)), size))
-        np.add.at(table, (joint_code[:half], action[:half]), 1)
-        commonest = np.bincount(action[:half], minlength=size).argmax()
+        np.add.at(table, (joint_code[:half], control[:half]), 1)
+        commonest = np.bincount(control[:half], minlength=size).argmax()
         guess = np.where(table.sum(1) > 0, table.argmax(1), commonest)[joint_code[half:]]
-        report["factors"][str(i)] = {
-            "accuracy": float((guess == action[half:]).mean()),
-            "majority": float((action[half:] == commonest).mean()),
+        report["controls"][name] = {
+            "accuracy": float((guess == control[half:]).mean()),
+            "majority": float((control[half:] == commonest).mean()),
             "mutual_information_share": mutual_information_share(table),
         }
-    controls = fit_controls(codes[:half], actions[:half], sizes, action_sizes)
-    named = predict_codes(controls, actions[half:])
-    report["code_from_control_accuracy"] = float((named == codes[half:]).all(-1).mean())
+    tables = fit_controls(codes[:half], controls[:half], sizes, tuple(names.values()))
+    named = predict_codes(tables, controls[half:])
+    report["code_from_controls"] = {
+        "accuracy": float((named == codes[half:]).all(-1).mean()),
+        "majority": float((joint_code[half:] == np.bincount(joint_code[:half]).argmax()).mean()),
+    }
     return report
 
 

@@ -17,6 +17,7 @@ from oyster_jax.evaluation.latent import latent_report
 from oyster_jax.evaluation.objects import breakout_ball_seen
 from oyster_jax.evaluation.tokenizers import evaluate_tokenizers, picture_report, reconstruct, sound_report
 from oyster_jax.media import write_video
+from oyster_jax.models.controls import with_previous
 from oyster_jax.models.world_model import World
 from oyster_jax.types import Clip
 
@@ -137,11 +138,12 @@ def _bits(world: World, train: list[dict], test: list[dict]) -> dict:
 
 def _latent(world: World, test: list[dict]) -> dict:
     encode = jax.jit(lambda w, v, a: w.apply("latent_action", v, a, method="encode"))
-    codes = [np.asarray(encode(world, c["video"][None], c["audio"][None]))[0] for c in test]
-    actions = [c["action"][:-1] for c in test]
-    return latent_report(
-        np.concatenate(codes), np.concatenate(actions), world.config.latent_action.codes, world.config.actions.sizes
-    )
+    # The first transition of a clip is left out: the action before it is not known.
+    codes = [np.asarray(encode(world, c["video"][None], c["audio"][None]))[0, 1:] for c in test]
+    controls = [with_previous(c["action"])[1:-1] for c in test]
+    factors = world.config.actions.factors
+    names = {f.name: f.size for f in factors} | {f"{f.name} before": f.size for f in factors}
+    return latent_report(np.concatenate(codes), np.concatenate(controls), world.config.latent_action.codes, names)
 
 
 def _rollout(world: World, reader: ClipReader, clips, background, out: Path, options: EvaluationOptions) -> dict:

@@ -30,9 +30,22 @@ def rotary_angles(position: jax.Array, head_dim: int) -> tuple[jax.Array, jax.Ar
     return jnp.cos(angle), jnp.sin(angle)
 
 
+def grid_angles(rows: int, columns: int, before: int, after: int, head_dim: int) -> tuple[jax.Array, jax.Array]:
+    """Cosines and sines, float32 [N, 1, head_dim / 2], that tell spatial attention how far apart two patches lie.
+
+    N tokens: `before` that have no place, a grid in reading order, `after` without a place. A quarter of the features
+    turn with the row, a quarter with the column (axial RoPE, arXiv 2403.13298), from four patches a turn to 64.
+    """
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    turn = lambda place, pairs: place[:, None] * np.geomspace(np.pi / 2, np.pi / 32, pairs)
+    angle = np.concatenate([turn(row, head_dim // 4), turn(column, head_dim // 2 - head_dim // 4)], axis=1)
+    angle = np.pad(angle, ((before, after), (0, 0)))[:, None]
+    return jnp.asarray(np.cos(angle), jnp.float32), jnp.asarray(np.sin(angle), jnp.float32)
+
+
 def rotate(x: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Turns the feature pairs of x [B, T, N, heads, head_dim] by the angles [B, T, head_dim / 2] of their frame."""
-    cos, sin = (a[:, :, None, None].astype(x.dtype) for a in angles)
+    """Turns the feature pairs of x [B, T, N, heads, head_dim] by angles that broadcast to [..., head_dim / 2]."""
+    cos, sin = (a.astype(x.dtype) for a in angles)
     a, b = jnp.split(x, 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 
@@ -55,10 +68,13 @@ class SpatialAttention(nn.Module):
     cfg: TransformerConfig
 
     @nn.compact
-    def __call__(self, x_BTND: jax.Array, prompt: KV | None = None) -> jax.Array:
-        """`prompt`: keys and values [B, T, P, groups, head_dim] of each frame's prompt tokens."""
+    def __call__(self, x_BTND: jax.Array, prompt: KV | None = None, grid=None) -> jax.Array:
+        """`prompt`: keys and values [B, T, P, groups, head_dim] of each frame's prompt tokens. `grid`: the tokens'
+        places, from `grid_angles`."""
         c = self.cfg
         q, k, v = project(c, x_BTND)
+        if grid is not None:
+            q, k = rotate(q, grid), rotate(k, grid)
         if prompt is not None:
             k = jnp.concatenate([k, prompt.k.astype(k.dtype)], axis=2)
             v = jnp.concatenate([v, prompt.v.astype(v.dtype)], axis=2)

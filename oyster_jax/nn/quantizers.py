@@ -27,13 +27,26 @@ class Quantizer(nn.Module):
     def setup(self):
         c = self.cfg
         if c.kind == "vq":
-            init = nn.with_logical_partitioning(nn.initializers.normal(1.0), ("vocab", None))
+            # Only directions count: short vectors turn fast at first, and ever more slowly as they grow.
+            init = nn.with_logical_partitioning(nn.initializers.normal(0.1), ("vocab", None))
             self.codebook = self.param("codebook", init, (c.codes, c.dim))
 
-    def __call__(self, z: jax.Array, key: jax.Array | None = None) -> Quantized:
-        """Latents [..., code_dim] to codes. With a `key` (training), some latents pass unrounded, see `fsq`."""
+    def __call__(self, z: jax.Array, key: jax.Array | None = None, rounded=0.5) -> Quantized:
+        """Latents [..., code_dim] to codes.
+
+        With a `key` (training) only a share `rounded` of the vectors passed on are those of their codes; the others
+        pass as they are. A rare thing (a ball on a court) first moves its latent by less than a code's reach, which
+        rounding would hide from the decoder, and nothing would ever be learnt about it.
+        """
         z = z.astype(jnp.float32)
-        return fsq(z, self.cfg.levels, key) if self.cfg.kind == "fsq" else cosine_vq(z, self.codebook)
+        q = fsq(z, self.cfg.levels) if self.cfg.kind == "fsq" else cosine_vq(z, self.codebook)
+        if key is None:
+            return q
+        return q._replace(vector=jnp.where(jax.random.bernoulli(key, rounded, (*q.code.shape, 1)), q.vector, q.soft))
+
+    def indecision(self, soft: jax.Array) -> jax.Array:
+        """How little the codes of a cosine codebook tell about unit latents [..., dim], see `indecision`."""
+        return indecision(soft @ _unit(self.codebook).T / 0.2)
 
     def lookup(self, code: jax.Array) -> jax.Array:
         """Codes int32 [...] to vectors float32 [..., code_dim]."""
@@ -42,20 +55,14 @@ class Quantizer(nn.Module):
         return jnp.take(_unit(self.codebook), code, axis=0)
 
 
-def fsq(z: jax.Array, levels: tuple[int, ...], key: jax.Array | None = None) -> Quantized:
-    """Rounds each feature to one of `levels[i]` values (arXiv 2309.15505, section 3.1).
-
-    With a `key`, half of the vectors are passed on unrounded: a rare thing (a ball on a court) first moves its latent
-    by less than a level, which rounding would hide from the decoder, and nothing would ever be learnt about it.
-    """
+def fsq(z: jax.Array, levels: tuple[int, ...]) -> Quantized:
+    """Rounds each feature to one of `levels[i]` values (arXiv 2309.15505, section 3.1)."""
     n = np.asarray(levels, np.float32)
     half = (n - 1) * (1 + 1e-3) / 2
     offset = np.where(n % 2 == 0, 0.5, 0.0)
     bounded = jnp.tanh(z + np.arctanh(offset / half)) * half - offset
     vector = bounded + jax.lax.stop_gradient(jnp.round(bounded) - bounded)
     digits = (jnp.round(jax.lax.stop_gradient(bounded)) + n // 2).astype(jnp.int32)
-    if key is not None:
-        vector = jnp.where(jax.random.bernoulli(key, 0.5, (*z.shape[:-1], 1)), vector, bounded)
     basis = np.cumprod([1, *levels[:-1]]).astype(np.int32)
     return Quantized(vector / (n // 2), bounded / (n // 2), (digits * basis).sum(-1), jnp.zeros(()))
 
@@ -76,6 +83,18 @@ def cosine_vq(z: jax.Array, codebook: jax.Array, commitment: float = 0.25) -> Qu
     stop = jax.lax.stop_gradient
     loss = jnp.mean(jnp.sum((stop(z) - vector) ** 2, -1)) + commitment * jnp.mean(jnp.sum((z - stop(vector)) ** 2, -1))
     return Quantized(z + stop(vector - z), z, code, loss)
+
+
+def indecision(logits: jax.Array) -> jax.Array:
+    """How little the codes tell about the latents, float32 []: minus the mutual information, in nats, of latents and
+    codes softly chosen by logits [..., codes].
+
+    It is least when every latent has one code of its own and all codes are used alike, so that codes do not die before
+    they mean anything (the entropy terms of MAGVIT-v2, arXiv 2310.05737, section 3.1).
+    """
+    entropy = lambda p: -jnp.sum(p * jnp.log(p + 1e-9), -1)
+    share = jax.nn.softmax(logits, -1)
+    return jnp.mean(entropy(share)) - entropy(jnp.mean(share, range(share.ndim - 1)))
 
 
 def usage(code: jax.Array, size: int) -> dict[str, jax.Array]:

@@ -15,9 +15,9 @@ class STBlock(nn.Module):
     cfg: TransformerConfig
 
     @nn.compact
-    def __call__(self, x_BTND, angles, past: KV | None, past_mask, prompt: KV | None):
+    def __call__(self, x_BTND, angles, past: KV | None, past_mask, prompt: KV | None, grid):
         c = self.cfg
-        x = x_BTND + SpatialAttention(c, name="spatial")(norm(c.dtype, "norm_spatial")(x_BTND), prompt)
+        x = x_BTND + SpatialAttention(c, name="spatial")(norm(c.dtype, "norm_spatial")(x_BTND), prompt, grid)
         y, present = TemporalAttention(c, name="temporal")(norm(c.dtype, "norm_temporal")(x), angles, past, past_mask)
         x = x + y
         x = x + MLP(c.width, c.mlp_ratio, c.dtype, name="mlp")(norm(c.dtype, "norm_mlp")(x))
@@ -37,6 +37,7 @@ class STTransformer(nn.Module):
         past: KV | None = None,
         past_mask: jax.Array | None = None,
         prompt: KV | None = None,
+        grid: tuple[jax.Array, jax.Array] | None = None,
     ) -> tuple[jax.Array, KV]:
         """Returns normed tokens [B, T, N, D] and the present's K/V [L, B, T, N, groups, head_dim].
 
@@ -45,6 +46,7 @@ class STTransformer(nn.Module):
           [B or 1, T, F]. Without a mask, frame t reads `past[t - window + 1 .. t - 1]` (F = T); without a past either,
           those frames are its own: the whole history in one pass.
         prompt: K/V [L, B, T, P, groups, head_dim] of the prompt in force at each frame.
+        grid: the tokens' places within the frame, from `grid_angles`; None where embeddings alone tell them.
         """
         c = self.cfg
         if past_mask is None:
@@ -54,10 +56,10 @@ class STTransformer(nn.Module):
             block,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=(nn.broadcast, 0, nn.broadcast, 0),
+            in_axes=(nn.broadcast, 0, nn.broadcast, 0, nn.broadcast),
             length=c.layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
-        angles = rotary_angles(position_BT, c.head_dim)
-        x, present = layers(c, name="layers")(x_BTND.astype(c.dtype), angles, past, past_mask, prompt)
+        angles = rotary_angles(position_BT[..., None, None], c.head_dim)
+        x, present = layers(c, name="layers")(x_BTND.astype(c.dtype), angles, past, past_mask, prompt, grid)
         return norm(c.dtype, "norm")(x), present

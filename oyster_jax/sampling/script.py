@@ -4,7 +4,7 @@ import numpy as np
 
 from oyster_jax.config import ActionSpace
 from oyster_jax.errors import OysterError
-from oyster_jax.models.controls import predict_codes
+from oyster_jax.models.controls import predict_codes, with_previous
 from oyster_jax.models.world_model import World
 
 
@@ -15,7 +15,8 @@ def world_actions(world: World, script: str, frames: int, seed: int = 0) -> np.n
     """
     if "controls" not in world.params:
         return parse_actions(world.config.played_actions, script, frames, seed)
-    return predict_codes(world.params["controls"], parse_actions(world.config.actions, script, frames, seed))
+    controls = with_previous(parse_actions(world.config.actions, script, frames, seed))
+    return predict_codes(world.params["controls"], controls)
 
 
 def parse_actions(space: ActionSpace, script: str, frames: int, seed: int = 0) -> np.ndarray:

@@ -16,7 +16,7 @@ from oyster_jax.data.dataset import ClipReader
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
 from oyster_jax.distributed.mesh import make_mesh, replicated
 from oyster_jax.errors import OysterError
-from oyster_jax.models.controls import fit_controls
+from oyster_jax.models.controls import fit_controls, with_previous
 from oyster_jax.models.world_model import World, save_world
 from oyster_jax.sampling.rollout import prefill, rollout, tokenize
 from oyster_jax.training.loop import run_stage
@@ -126,7 +126,7 @@ def name_codes(world: World, reader: ClipReader, frames: int) -> dict:
     """The map from true controls to latent codes, fitted on the first `frames` labelled frames of the training data."""
     c = world.config
     encode = jax.jit(lambda w, v, a: w.apply("latent_action", v, a, method="encode"))
-    codes, actions, seen = [], [], 0
+    codes, controls, seen = [], [], 0
     for index in reader.split("train"):
         if seen >= frames:
             break
@@ -137,9 +137,9 @@ def name_codes(world: World, reader: ClipReader, frames: int) -> dict:
             meta, arrays = reader[index]
             clip = take(meta, arrays, 0, length, ("video", "audio", "action"), reader.info.max_prompts)
             codes.append(np.asarray(encode(world, clip["video"][None], clip["audio"][None]))[0])
-            actions.append(clip["action"][:-1])
+            controls.append(with_previous(clip["action"])[:-1])
             seen += length
-    return fit_controls(np.concatenate(codes), np.concatenate(actions), c.latent_action.codes, c.actions.sizes)
+    return fit_controls(np.concatenate(codes), np.concatenate(controls), c.latent_action.codes, 2 * c.actions.sizes)
 
 
 def held_out_batch(reader: ClipReader, options: WindowOptions) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oyster_jax.evaluation.latent import latent_report, mutual_information_share
-from oyster_jax.models.controls import fit_controls, predict_codes
+from oyster_jax.models.controls import fit_controls, predict_codes, with_previous
 
 RNG = np.random.default_rng
 
@@ -14,30 +14,30 @@ RNG = np.random.default_rng
 def test_codes_that_are_the_actions_renamed_score_one():
     actions = RNG(0).integers(0, 5, (2000, 1))
     codes = RNG(1).permutation(8)[actions]
-    report = latent_report(codes, actions, (8,), (5,))
+    report = latent_report(codes, actions, (8,), {"turn": 5})
     assert report["codes_used"] == [5]
-    assert report["factors"]["0"]["accuracy"] == 1
-    assert report["factors"]["0"]["mutual_information_share"] == pytest.approx(1)
-    assert report["factors"]["0"]["majority"] < 0.3
-    assert report["code_from_control_accuracy"] == 1
+    assert report["controls"]["turn"]["accuracy"] == 1
+    assert report["controls"]["turn"]["mutual_information_share"] == pytest.approx(1)
+    assert report["controls"]["turn"]["majority"] < 0.3
+    assert report["code_from_controls"]["accuracy"] == 1
 
 
 def test_codes_that_say_nothing_score_no_better_than_the_commonest_action():
     actions = RNG(0).choice(4, (20_000, 1), p=[0.5, 0.2, 0.2, 0.1])
     codes = RNG(1).integers(0, 6, (20_000, 1))
-    report = latent_report(codes, actions, (6,), (4,))
-    factor = report["factors"]["0"]
+    report = latent_report(codes, actions, (6,), {"turn": 4})
+    factor = report["controls"]["turn"]
     assert factor["mutual_information_share"] < 0.01
     assert factor["accuracy"] == factor["majority"] == pytest.approx(0.5, abs=0.02)
-    assert report["code_from_control_accuracy"] == pytest.approx(1 / 6, abs=0.02)
+    assert report["code_from_controls"]["accuracy"] == pytest.approx(1 / 6, abs=0.02)
 
 
 def test_a_code_that_says_one_factor_of_two_is_seen_through():
     actions = RNG(0).integers(0, (3, 4), (4000, 2))
     codes = np.stack([actions[:, 1], RNG(1).integers(0, 2, 4000)], axis=1)  # a second code that is noise
-    report = latent_report(codes, actions, (4, 2), (3, 4))["factors"]
-    assert report["1"]["accuracy"] == 1 and report["1"]["mutual_information_share"] == pytest.approx(1)
-    assert report["0"]["mutual_information_share"] < 0.02
+    report = latent_report(codes, actions, (4, 2), {"turn": 3, "call": 4})["controls"]
+    assert report["call"]["accuracy"] == 1 and report["call"]["mutual_information_share"] == pytest.approx(1)
+    assert report["turn"]["mutual_information_share"] < 0.02
 
 
 def test_mutual_information_by_hand():
@@ -71,3 +71,15 @@ def test_controls_name_combinations_that_were_never_seen():
 def test_an_action_without_an_example_gets_the_commonest_code():
     controls = fit_controls(np.array([[2], [2], [1]]), np.array([[0], [0], [1]]), (4,), (3,))
     assert predict_codes(controls, np.array([[0], [1], [2]])).tolist() == [[2], [1], [2]]
+
+
+def test_controls_that_act_an_interval_late_are_found():
+    """The code is the action before: knowing it names the code, whatever is pressed now; unknown, it says nothing."""
+    actions = RNG(9).integers(0, 4, (500, 1))
+    controls = with_previous(actions)
+    assert controls[0, 1] == -1 and np.array_equal(controls[1:, 1], actions[:-1, 0])
+    codes = np.maximum(controls[:, 1:], 0)
+    tables = fit_controls(codes, controls, (4,), (4, 4))
+    np.testing.assert_array_equal(predict_codes(tables, controls[1:]), codes[1:])
+    unknown = predict_codes(tables, np.array([[-1, -1]]))
+    assert unknown[0, 0] == np.bincount(codes[:, 0]).argmax()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.nn.attention import ROTARY_PERIOD, banded_mask, rotary_angles
+from oyster_jax.nn.attention import ROTARY_PERIOD, banded_mask, grid_angles, rotary_angles, rotate
 from oyster_jax.nn.transformer import STTransformer
 
 
@@ -63,3 +63,19 @@ def test_masked_past_is_as_good_as_none(transformer):
     _, past = apply(x[:, :3], 0)
     nothing, _ = apply(x[:, 3:4], 3, past, jnp.zeros((1, 1, 3), bool))
     np.testing.assert_allclose(nothing, apply(x[:, 3:4], 0)[0], atol=1e-5)
+
+
+def test_on_a_grid_only_the_way_from_patch_to_patch_matters():
+    """A query sees a key two rows up and one column left alike wherever they are; tokens without a place stay."""
+    rng = np.random.default_rng(0)
+    q, k = (
+        jnp.broadcast_to(jnp.asarray(rng.normal(size=(1, 1, 1, 1, 16)), jnp.float32), (1, 1, 33, 1, 16)) for _ in "qk"
+    )
+    angles = grid_angles(5, 6, 1, 2, 16)
+    seen = jnp.einsum("btnhd,btmhd->nm", rotate(q, angles), rotate(k, angles))
+    np.testing.assert_array_equal(rotate(q, angles)[:, :, [0, 31, 32]], q[:, :, [0, 31, 32]])
+    grid = np.asarray(seen[1:31, 1:31]).reshape(5, 6, 5, 6)
+    here = [grid[y, x, y - 2, x - 1] for y in range(2, 5) for x in range(1, 6)]
+    np.testing.assert_allclose(here, here[0], rtol=1e-4)
+    other = grid[2, 2, np.arange(5)[:, None], np.arange(6)].ravel()
+    assert len(np.unique(other.round(4))) == 30  # every way has its own angle

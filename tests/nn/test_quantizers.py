@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oyster_jax.config import QuantizerConfig
-from oyster_jax.nn.quantizers import Quantizer, usage
+from oyster_jax.nn.quantizers import Quantizer, indecision, usage
 
 CONFIGS = [
     QuantizerConfig(levels=(8, 5, 5, 5)),
@@ -25,7 +25,7 @@ def quantizer(request):
     rng = np.random.default_rng(0)
     params = {"params": {"codebook": jnp.asarray(rng.normal(size=(c.codes, c.dim)), jnp.float32)}}
     params = params if c.kind == "vq" else {}
-    quantize = jax.jit(lambda z: module.apply(params, z))
+    quantize = jax.jit(lambda z, key=None: module.apply(params, z, key))
     lookup = jax.jit(lambda code: module.apply(params, code, method="lookup"))
     z = rng.normal(size=(50000, c.code_dim)) * rng.choice([0.5, 1, 4], (50000, c.code_dim))
     return c, quantize, lookup, jnp.asarray(z, jnp.float32)
@@ -72,3 +72,19 @@ def test_gradients_pass_straight_through(quantizer):
 def test_usage_counts_codes_and_their_spread():
     shown = usage(jnp.array([0, 0, 1, 1]), size=8)
     assert shown["codes_used"] == 2 and abs(shown["perplexity"] - 2) < 1e-5
+
+
+def test_with_a_key_half_of_the_vectors_stay_unrounded(quantizer):
+    _, quantize, _, z = quantizer
+    plain, mixed = quantize(z), quantize(z, jax.random.key(0))
+    rounded = jnp.abs(mixed.vector - plain.vector).max(-1) < 1e-5
+    np.testing.assert_array_equal(mixed.code, plain.code)
+    np.testing.assert_allclose(mixed.vector[~rounded], plain.soft[~rounded], atol=1e-5)
+    assert 0.48 < rounded.mean() < 0.53  # a few happen to be where rounding puts them
+
+
+def test_codes_decide_when_each_latent_has_its_own_and_all_are_used():
+    sure = 50 * jnp.eye(4)
+    assert abs(indecision(sure) + np.log(4)) < 1e-3  # every latent decided, every code used
+    assert abs(indecision(jnp.broadcast_to(sure[0], (4, 4)))) < 1e-3  # decided, but one code
+    assert abs(indecision(jnp.zeros((4, 4)))) < 1e-3  # all codes alike to every latent

@@ -7,7 +7,7 @@ import pytest
 
 from oyster_jax.config import ActionFactor, ActionSpace
 from oyster_jax.errors import OysterError
-from oyster_jax.models.controls import fit_controls
+from oyster_jax.models.controls import fit_controls, with_previous
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.script import parse_actions, sticky_random, world_actions
 
@@ -76,7 +76,7 @@ def test_a_world_of_latent_actions_is_driven_by_name_where_it_has_labels(config)
     rng = np.random.default_rng(0)
     actions = rng.integers(0, config.actions.sizes, (600, 2))
     codes = np.stack([2 - actions[:, 0], 1 - actions[:, 1]], axis=1)  # the codes (3, 2) mean the controls reversed
-    controls = fit_controls(codes, actions, latent.latent_action.codes, config.actions.sizes)
+    controls = fit_controls(codes, with_previous(actions), latent.latent_action.codes, 2 * config.actions.sizes)
     named = world_actions(World({"controls": controls}, latent), "left/on*2,stay/off", 3)
     assert named.tolist() == [[1, 0], [1, 0], [2, 1]]
     assert world_actions(World({}, latent), "2/1,0/0", 2).tolist() == [[2, 1], [0, 0]]  # without: the codes themselves

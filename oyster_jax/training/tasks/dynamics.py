@@ -56,10 +56,9 @@ class DynamicsTask:
         return params
 
     def loss(self, params: dict, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Metrics]:
-        del progress
         if not self.latent:
             return self._loss(params, batch, key)
-        extra, metrics, out = self.latent._loss(params["latent_action"], batch)
+        extra, metrics, out = self.latent._loss(params["latent_action"], batch, jax.random.fold_in(key, 1), progress)
         action = jnp.pad(out.code, ((0, 0), (0, 1), (0, 0)), constant_values=-1)
         loss, own = self._loss(params["dynamics"], batch | {"action": action}, key)
         return loss + extra, own | {f"latent_action/{k}": v for k, v in metrics.items()}

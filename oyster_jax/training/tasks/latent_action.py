@@ -34,8 +34,7 @@ class LatentActionTask:
         return self.model.init(key, video, jnp.zeros((1, 2, m.samples_per_frame)))["params"]
 
     def loss(self, params: dict, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Metrics]:
-        del key, progress
-        return self._loss(params, batch)[:2]
+        return self._loss(params, batch, key, progress)[:2]
 
     def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, Sample]:
         del key
@@ -45,22 +44,14 @@ class LatentActionTask:
         rows = jnp.stack([batch["video"][0, 1:], to_uint8(out.video[0])])
         return metrics | {"loss": loss}, Sample(rows, jnp.stack([batch["audio"][0, 1:]] * 2))
 
-    def _loss(self, params, batch):
+    def _loss(self, params, batch, key=None, progress=1.0):
         video, audio = batch["video"], batch["audio"]
-        out = self.model.apply({"params": params}, video, audio)
+        out = self.model.apply({"params": params}, video, audio, key, progress)
         after = video[:, 1:]
         weights = motion_weights(video, self.train.motion_weight)[:, 1:]
         _, spectra = observe(self.world.latent_action, after, audio[:, 1:])
         sound = jnp.mean((out.sound - spectra) ** 2) / (jnp.mean(spectra**2) + 0.01)
         picture = 100 * picture_loss(out.video, after, weights)
-        unused = code_imbalance(out.latent)
         error = jnp.mean((jnp.clip(out.video, 0, 1) - after / 255.0) ** 2)
-        metrics = {"psnr": psnr(error), "sound_error": sound, "codebook_loss": out.loss, "imbalance": unused}
-        return picture + 0.1 * sound + out.loss + 0.1 * unused, metrics, out
-
-
-def code_imbalance(latent: jax.Array) -> jax.Array:
-    """How far the batch's latents [B, T, factors, dim] are from filling their sphere: the squared length of the mean
-    direction, 0 when they balance and 1 when all are the same. Keeps codes from dying before they mean anything."""
-    direction = latent * jax.lax.rsqrt(jnp.sum(latent**2, -1, keepdims=True) + 1e-12)
-    return jnp.mean(jnp.sum(jnp.mean(direction, axis=(0, 1)) ** 2, -1))
+        metrics = {"psnr": psnr(error), "sound_error": sound, "codebook_loss": out.loss}
+        return picture + 0.1 * sound + out.loss, metrics, out
