@@ -30,7 +30,7 @@ def get_config(variant: str = "full"):
         # Small batches of short windows: on two cores more steps teach more than larger ones.
         video_tokenizer=StageConfig(steps=6500, batch=4, frames=4, learning_rate=2e-3),
         audio_tokenizer=StageConfig(steps=2000, batch=8, frames=8, learning_rate=1e-3, loud=0.7),
-        latent_action=StageConfig(steps=2500, batch=4, frames=6, learning_rate=2e-3),
+        latent_action=StageConfig(steps=1500, batch=4, frames=6, learning_rate=2e-3),
         dynamics=StageConfig(steps=2400, batch=2, frames=16, learning_rate=1e-3),
         motion_weight=3.0,
     )

@@ -25,7 +25,7 @@ def get_config():
         # Small batches of short windows: on two cores more steps teach more than larger ones.
         video_tokenizer=StageConfig(steps=2000, batch=4, frames=4, learning_rate=2e-3),
         audio_tokenizer=StageConfig(steps=900, batch=8, frames=8, learning_rate=1e-3, loud=0.5),
-        latent_action=StageConfig(steps=2000, batch=4, frames=6, learning_rate=2e-3),
+        latent_action=StageConfig(steps=1200, batch=4, frames=6, learning_rate=2e-3),
         dynamics=StageConfig(steps=600, batch=2, frames=16, learning_rate=1e-3),
         motion_weight=2.0,
     )

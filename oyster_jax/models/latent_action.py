@@ -38,48 +38,35 @@ class LatentActionModel(nn.Module):
         self.quantizers = [Quantizer(QuantizerConfig("vq", codes=n, dim=c.code_dim)) for n in c.codes]
         e, d = c.encoder, c.decoder
         rows, columns, hops = c.height // c.patch, c.width // c.patch, c.samples_per_frame // c.audio_patch
-        tokens = rows * columns + hops
-        self.grid_in = grid_angles(rows, columns, 0, hops, e.head_dim)
-        self.grid_out = grid_angles(rows, columns, 1, hops, d.head_dim)
+        tokens = 1 + rows * columns + hops
+        self.grid_in, self.grid_out = (grid_angles(rows, columns, 1, hops, t.head_dim) for t in (e, d))
         self.video_in = dense(e.width, (None, "embed"), e.dtype, bias=True)
         self.sound_in = dense(e.width, (None, "embed"), e.dtype, bias=True)
         self.place_in = table(self, "place_in", (tokens, e.width))
         self.encoder = STTransformer(e)
-        self.centre = self.param("centre", nn.with_logical_partitioning(nn.initializers.zeros, ("embed",)), (e.width,))
-        self.to_code = dense((len(c.codes), c.code_dim), ("embed", None, None), "float32")
+        self.to_code = dense((len(c.codes), c.code_dim), ("embed", None, None), "float32", bias=True)
         self.video_past = dense(d.width, (None, "embed"), d.dtype, bias=True)
         self.sound_past = dense(d.width, (None, "embed"), d.dtype, bias=True)
         self.from_code = dense(d.width, (None, "embed"), d.dtype, bias=True)
         self.hidden = table(self, "hidden", (d.width,))
-        self.place_out = table(self, "place_out", (1 + tokens, d.width))
+        self.place_out = table(self, "place_out", (tokens, d.width))
         self.decoder = STTransformer(d)
         self.video_out = dense(c.patch * c.patch * 3, ("embed", None), "float32", bias=True, scale=0.1)
         self.sound_out = dense(c.audio_patch // 2 + 1, ("embed", None), "float32", bias=True, scale=0.1)
 
-    def changes(self, video_BTHWC: jax.Array, audio_BTS: jax.Array) -> jax.Array:
-        """Clips to what changed in each transition, float32 [B, T - 1, D]."""
+    def latents(self, video_BTHWC: jax.Array, audio_BTS: jax.Array) -> jax.Array:
+        """Clips to one latent for each transition, float32 [B, T - 1, factors, code_dim]."""
         c = self.cfg
         patches, spectra = (x[:, 1:] - x[:, :-1] for x in observe(c, video_BTHWC, audio_BTS))
         x = jnp.concatenate([self.video_in(patches), self.sound_in(spectra)], axis=2)
-        x, _ = self.encoder(x + self.place_in.astype(x.dtype), frame_positions(*x.shape[:2]), grid=self.grid_in)
-        # Tokens speak as loudly as they changed: most never do, and would drown those that did.
-        loudness = jnp.concatenate([_rms(patches), _rms(spectra)], axis=2)
-        return jnp.sum(x * loudness, axis=2) / (jnp.sum(loudness, axis=2) + 1e-2)
-
-    def latents(self, changes_BTD: jax.Array) -> jax.Array:
-        """Changes to one latent for each transition, float32 [B, T - 1, factors, code_dim].
-
-        Codes divide directions: what is common to all changes is taken off first, or they would all point its way.
-        """
-        return self.to_code(changes_BTD - self.common())
-
-    def common(self) -> jax.Array:
-        """The mean change, float32 [D], learned. It has a way to go: a step of ten times the learning rate."""
-        return 10 * self.centre
+        # The transition's own token reads the others; it carries nothing but its place.
+        x = jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0))) + self.place_in.astype(x.dtype)
+        x, _ = self.encoder(x, frame_positions(*x.shape[:2]), grid=self.grid_in)
+        return self.to_code(x[:, :, 0])
 
     def encode(self, video_BTHWC: jax.Array, audio_BTS: jax.Array) -> jax.Array:
         """uint8 [B, T, H, W, 3] and float32 [B, T, S] to codes int32 [B, T - 1, factors]: entry t led to frame t+1."""
-        z = self.latents(self.changes(video_BTHWC, audio_BTS))
+        z = self.latents(video_BTHWC, audio_BTS)
         return jnp.stack([q(z[:, :, i]).code for i, q in enumerate(self.quantizers)], axis=-1)
 
     def __call__(self, video_BTHWC, audio_BTS, key: jax.Array | None = None, progress=1.0) -> LatentActionOutput:
@@ -91,13 +78,11 @@ class LatentActionModel(nn.Module):
         c = self.cfg
         decided = jnp.clip((progress - 0.3) / 0.4, 0, 1)
         hide_key, *keys = [None] * (1 + len(c.codes)) if key is None else jax.random.split(key, 1 + len(c.codes))
-        changes = self.changes(video_BTHWC, audio_BTS)
-        z = self.latents(changes)
+        z = self.latents(video_BTHWC, audio_BTS)
         parts = [q(z[:, :, i], k, decided) for i, (q, k) in enumerate(zip(self.quantizers, keys))]
         vector = jnp.concatenate([p.vector for p in parts], axis=-1)
         undivided = sum(q.indecision(p.soft) for q, p in zip(self.quantizers, parts))
         loss = (sum(p.loss for p in parts) + 0.2 * decided * undivided) / len(parts)
-        off_centre = jnp.mean((jax.lax.stop_gradient(changes) - self.common()) ** 2)
         patches, spectra = observe(c, video_BTHWC[:, :-1], audio_BTS[:, :-1])
         hidden = jnp.zeros(patches.shape[:2], bool) if key is None else hide_frames(hide_key, patches.shape[:2])
         seen = jnp.concatenate([self.video_past(patches), self.sound_past(spectra)], axis=2)
@@ -109,7 +94,7 @@ class LatentActionModel(nn.Module):
         return LatentActionOutput(
             code=jnp.stack([p.code for p in parts], axis=-1),
             vector=vector,
-            loss=loss + off_centre,
+            loss=loss + narrowness(z),
             video=last_seen(video_BTHWC[:, :-1], hidden).astype(jnp.float32) / 255 + change,
             sound=last_seen(spectra, hidden) + self.sound_out(sound),
         )
@@ -138,5 +123,16 @@ def last_seen(x: jax.Array, hidden_BT: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, last.reshape(*last.shape, *[1] * (x.ndim - 2)), axis=1)
 
 
-def _rms(x: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.mean(x * x, axis=-1, keepdims=True) + 1e-12)
+def narrowness(z: jax.Array) -> jax.Array:
+    """How far latents [B, T, factors, dim] are from filling their space, float32 []: each feature's mean should be 0,
+    its spread at least 1, and no two of them the same (VICReg, arXiv 2105.04906, section 4.1).
+
+    Fresh latents differ by a hundredth of what they have in common. Codes would all be the same, and only a loss whose
+    gradient grows as the spread shrinks leads out of that.
+    """
+    z = z.reshape(-1, *z.shape[2:])
+    mean = jnp.mean(z, axis=0)
+    covariance = jnp.einsum("xfi,xfj->fij", z - mean, z - mean) / z.shape[0]
+    variance = jnp.einsum("fii->fi", covariance)
+    apart = jnp.sum(covariance**2, axis=(1, 2)) - jnp.sum(variance**2, axis=1)
+    return jnp.mean(jax.nn.relu(1 - jnp.sqrt(variance + 1e-6))) + jnp.mean(mean**2) + jnp.mean(apart) / z.shape[-1]

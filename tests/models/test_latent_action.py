@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.models.latent_action import LatentActionModel, last_seen
+from oyster_jax.models.latent_action import LatentActionModel, last_seen, narrowness
 
 FRAMES = 6
 
@@ -23,7 +23,7 @@ def model(config, lively, clip):
     """(video, audio) to (latents, what a training pass gives)."""
     module = LatentActionModel(config.latent_action)
     params = lively(jax.eval_shape(module.init, jax.random.key(0), *map(jnp.asarray, clip)))
-    latents = jax.jit(lambda v, a: module.apply(params, v, a, method=lambda m, v, a: m.latents(m.changes(v, a))))
+    latents = jax.jit(lambda v, a: module.apply(params, v, a, method="latents"))
     predict = jax.jit(lambda v, a: module.apply(params, v, a))
     return lambda video, audio: (latents(video, audio), predict(video, audio))
 
@@ -56,3 +56,13 @@ def test_a_hidden_frame_is_stood_in_for_by_the_last_one_shown():
     x = jnp.arange(5.0)[None, :, None]
     hidden = jnp.array([[False, True, True, False, True]])
     assert last_seen(x, hidden)[0, :, 0].tolist() == [0, 0, 0, 3, 3]
+
+
+def test_latents_that_hardly_differ_are_pulled_apart():
+    """Filled space costs next to nothing; the narrower the space, the more, and the pull apart does not vanish with it."""
+    z = jnp.asarray(np.random.default_rng(0).normal(size=(100, 20, 2, 4)), jnp.float32)
+    assert narrowness(1.1 * z) < 0.02
+    assert narrowness(0.1 * z) > 0.8 and narrowness(z.at[..., 1].set(z[..., 0])) > 0.4
+    pull = lambda scale: jax.grad(narrowness)(3 + scale * z)
+    apart = lambda scale: jnp.std(pull(scale) - pull(scale).mean((0, 1)))
+    assert apart(0.01) > 0.9 * apart(0.3) > 0
