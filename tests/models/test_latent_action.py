@@ -59,7 +59,7 @@ def test_a_hidden_frame_is_stood_in_for_by_the_last_one_shown():
 
 
 def test_latents_that_hardly_differ_are_pulled_apart():
-    """Filled space costs next to nothing; the narrower the space, the more, and the pull apart does not vanish with it."""
+    """Filled space costs next to nothing; a narrow one costs more, and the pull apart does not vanish."""
     z = jnp.asarray(np.random.default_rng(0).normal(size=(100, 20, 2, 4)), jnp.float32)
     assert narrowness(1.1 * z) < 0.02
     assert narrowness(0.1 * z) > 0.8 and narrowness(z.at[..., 1].set(z[..., 0])) > 0.4
