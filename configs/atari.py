@@ -16,8 +16,8 @@ from oyster_jax.config import (
     TrainConfig,
     TransformerConfig,
     VideoTokenizerConfig,
-    as_config_dict,
 )
+from oyster_jax.config_dict import as_config_dict
 from oyster_jax.errors import OysterError
 
 QUICK = {"video_tokenizer": 2000, "audio_tokenizer": 500, "latent_action": 400, "dynamics": 420}

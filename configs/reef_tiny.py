@@ -14,8 +14,8 @@ from oyster_jax.config import (
     TrainConfig,
     TransformerConfig,
     VideoTokenizerConfig,
-    as_config_dict,
 )
+from oyster_jax.config_dict import as_config_dict
 
 
 def get_config():

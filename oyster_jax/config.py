@@ -1,4 +1,4 @@
-"""Frozen dataclass configs, checked when built; dict <-> dataclass for JSON and command-line overrides.
+"""Frozen dataclass configs, checked when built.
 
 An experiment (`configs/*.py`) says how to model; the data set says what (sizes, rates, actions). `resolve` joins the
 two into the `WorldConfig` that is stored beside the parameters and that every module and function reads.
@@ -6,22 +6,16 @@ two into the `WorldConfig` that is stored beside the parameters and that every m
 
 import dataclasses
 import math
-import typing
 from dataclasses import dataclass
 from fractions import Fraction
 
-from oyster_jax.errors import OysterError
-
-
-def _check(ok: bool, message: str) -> None:
-    if not ok:
-        raise OysterError(message)
+from oyster_jax.errors import check
 
 
 def _check_positive(config, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        _check(value > 0, f"{type(config).__name__}.{name} must be positive, got {value}")
+        check(value > 0, f"{type(config).__name__}.{name} must be positive, got {value}")
 
 
 # ---------------------------------------------------------------------------- what the data is
@@ -37,10 +31,10 @@ class MediaSpec:
     width: int = 64
 
     def __post_init__(self):
-        _check(self.fps > 0, f"fps must be positive, got {self.fps}")
-        _check(self.height > 0 and self.width > 0, f"frame size must be positive, got {self.height}x{self.width}")
+        check(self.fps > 0, f"fps must be positive, got {self.fps}")
+        check(self.height > 0 and self.width > 0, f"frame size must be positive, got {self.height}x{self.width}")
         samples = self.sample_rate / Fraction(self.fps)
-        _check(
+        check(
             samples.denominator == 1 and samples > 0,
             f"sample_rate {self.sample_rate} / fps {self.fps} = {float(samples):g} samples a frame is not a whole "
             f"number; take a sample rate that is a multiple of the frame rate",
@@ -83,7 +77,7 @@ class ActionSpace:
         import numpy as np
 
         action = np.asarray(action)
-        _check(
+        check(
             action.ndim > 0 and action.shape[-1] == len(self.factors),
             f"an action of this world has {len(self.factors)} factors "
             f"({', '.join(f.name for f in self.factors)}), got shape {action.shape}",
@@ -91,7 +85,7 @@ class ActionSpace:
         for i, factor in enumerate(self.factors):
             values = action[..., i]
             bad = values[(values < -1) | (values >= factor.size)]
-            _check(
+            check(
                 bad.size == 0,
                 f"action factor '{factor.name}' takes 0..{factor.size - 1} (or -1 for none), got "
                 f"{bad.flat[0] if bad.size else ''}",
@@ -121,17 +115,17 @@ class TransformerConfig:
 
     def __post_init__(self):
         _check_positive(self, "width", "heads", "mlp_ratio")
-        _check(self.layers > 0 and self.window > 1, "a transformer needs at least one layer and a window of two frames")
-        _check(
+        check(self.layers > 0 and self.window > 1, "a transformer needs at least one layer and a window of two frames")
+        check(
             self.width % (2 * self.heads) == 0,
             f"width {self.width} must be a multiple of twice the number of heads ({self.heads}): rotary angles "
             f"turn pairs of features",
         )
-        _check(
+        check(
             self.kv_heads >= 0 and (self.kv_heads == 0 or self.heads % self.kv_heads == 0),
             f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}",
         )
-        _check(self.dtype in ("float32", "bfloat16"), f"dtype must be float32 or bfloat16, got {self.dtype!r}")
+        check(self.dtype in ("float32", "bfloat16"), f"dtype must be float32 or bfloat16, got {self.dtype!r}")
 
     @property
     def head_dim(self) -> int:
@@ -153,9 +147,9 @@ class QuantizerConfig:
     dim: int = 32
 
     def __post_init__(self):
-        _check(self.kind in ("fsq", "vq"), f"quantizer kind must be 'fsq' or 'vq', got {self.kind!r}")
-        _check(all(n >= 3 for n in self.levels), f"every FSQ level must be at least 3 (2 saturate), got {self.levels}")
-        _check(self.codes >= 2, f"a codebook needs at least 2 codes, got {self.codes}")
+        check(self.kind in ("fsq", "vq"), f"quantizer kind must be 'fsq' or 'vq', got {self.kind!r}")
+        check(all(n >= 3 for n in self.levels), f"every FSQ level must be at least 3 (2 saturate), got {self.levels}")
+        check(self.codes >= 2, f"a codebook needs at least 2 codes, got {self.codes}")
 
     @property
     def codebook_size(self) -> int:
@@ -179,7 +173,7 @@ class VideoTokenizerConfig:
 
     def __post_init__(self):
         _check_positive(self, "patch")
-        _check(
+        check(
             self.height % self.patch == 0 and self.width % self.patch == 0,
             f"frame size {self.height}x{self.width} is not a multiple of the video tokenizer's patch {self.patch}",
         )
@@ -214,15 +208,15 @@ class AudioTokenizerConfig:
 
     def __post_init__(self):
         _check_positive(self, "tokens", "width", "layers", "kernel")
-        _check(
+        check(
             self.samples_per_frame % self.tokens == 0,
             f"{self.samples_per_frame} sound samples a frame do not divide into {self.tokens} audio tokens",
         )
-        _check(
+        check(
             self.overlap > 0 and (self.overlap <= self.hop or not self.samples_per_frame),
             f"the decoder's overlap {self.overlap} must lie within its hop of {self.hop}",
         )
-        _check(self.dtype in ("float32", "bfloat16"), f"dtype must be float32 or bfloat16, got {self.dtype!r}")
+        check(self.dtype in ("float32", "bfloat16"), f"dtype must be float32 or bfloat16, got {self.dtype!r}")
 
     @property
     def hop(self) -> int:
@@ -248,12 +242,12 @@ class LatentActionConfig:
 
     def __post_init__(self):
         _check_positive(self, "code_dim", "patch", "audio_patch")
-        _check(len(self.codes) > 0 and all(n >= 2 for n in self.codes), f"latent action codes {self.codes} must be ≥ 2")
-        _check(
+        check(len(self.codes) > 0 and all(n >= 2 for n in self.codes), f"latent action codes {self.codes} must be ≥ 2")
+        check(
             self.height % self.patch == 0 and self.width % self.patch == 0,
             f"frame size {self.height}x{self.width} is not a multiple of the latent action model's patch {self.patch}",
         )
-        _check(
+        check(
             self.samples_per_frame % self.audio_patch == 0,
             f"{self.samples_per_frame} samples a frame are not a multiple of audio_patch {self.audio_patch}",
         )
@@ -272,11 +266,11 @@ class TextEncoderConfig:
 
     def __post_init__(self):
         _check_positive(self, "bytes_per_patch", "tokens", "width", "layers", "heads")
-        _check(
+        check(
             self.max_bytes % self.bytes_per_patch == 0,
             f"max_bytes {self.max_bytes} is not a multiple of bytes_per_patch {self.bytes_per_patch}",
         )
-        _check(self.width % self.heads == 0, f"text width {self.width} is not a multiple of heads {self.heads}")
+        check(self.width % self.heads == 0, f"text width {self.width} is not a multiple of heads {self.heads}")
 
 
 @dataclass(frozen=True)
@@ -299,9 +293,9 @@ class DynamicsConfig:
     max_corruption: float = 0.2
 
     def __post_init__(self):
-        _check(self.actions in ("true", "latent"), f"dynamics.actions must be 'true' or 'latent', got {self.actions!r}")
+        check(self.actions in ("true", "latent"), f"dynamics.actions must be 'true' or 'latent', got {self.actions!r}")
         for name in ("action_dropout", "prompt_dropout", "corruption", "max_corruption"):
-            _check(0 <= getattr(self, name) <= 1, f"dynamics.{name} is a share between 0 and 1")
+            check(0 <= getattr(self, name) <= 1, f"dynamics.{name} is a share between 0 and 1")
 
     @property
     def frame_tokens(self) -> int:
@@ -322,8 +316,8 @@ class SamplingConfig:
     commit_level: int = 0  # corruption level claimed for generated frames
 
     def __post_init__(self):
-        _check(self.video_steps > 0 and self.audio_steps > 0, "MaskGIT needs at least one step for each modality")
-        _check(self.temperature >= 0 and self.confidence_noise >= 0, "temperatures cannot be negative")
+        check(self.video_steps > 0 and self.audio_steps > 0, "MaskGIT needs at least one step for each modality")
+        check(self.temperature >= 0 and self.confidence_noise >= 0, "temperatures cannot be negative")
 
 
 @dataclass(frozen=True)
@@ -369,10 +363,10 @@ class StageConfig:
     save_every: int = 500
 
     def __post_init__(self):
-        _check(self.steps > 0 and self.batch > 0 and self.frames > 0, "steps, batch and frames must be positive")
-        _check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
-        _check(self.optimizer in ("adamw", "sgd"), f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
-        _check(0 <= self.loud <= 1 and 0 <= self.ema < 1, "loud must lie in [0, 1], ema in [0, 1)")
+        check(self.steps > 0 and self.batch > 0 and self.frames > 0, "steps, batch and frames must be positive")
+        check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
+        check(self.optimizer in ("adamw", "sgd"), f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
+        check(0 <= self.loud <= 1 and 0 <= self.ema < 1, "loud must lie in [0, 1], ema in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -419,7 +413,7 @@ class ExperimentConfig:
     seed: int = 0
 
     def __post_init__(self):
-        _check(0 <= self.seed < 2**31, f"seed must lie between 0 and {2**31 - 1}, got {self.seed}")
+        check(0 <= self.seed < 2**31, f"seed must lie between 0 and {2**31 - 1}, got {self.seed}")
 
 
 def resolve(experiment: ExperimentConfig, media: MediaSpec, actions: ActionSpace) -> WorldConfig:
@@ -443,69 +437,3 @@ def resolve(experiment: ExperimentConfig, media: MediaSpec, actions: ActionSpace
         action_sizes=played,
     )
     return WorldConfig(media, actions, video, audio, latent, dynamics, experiment.sampling)
-
-
-# ---------------------------------------------------------------------------- dict <-> dataclass
-
-
-def to_dict(config) -> dict:
-    """A dataclass as plain JSON types; `from_dict` is its inverse."""
-    return _plain(config, list)
-
-
-def _plain(value, sequence: type):
-    """Dataclasses as dicts, fractions as text, tuples as `sequence`, all the way down."""
-    if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name), sequence) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return sequence(_plain(v, sequence) for v in value)
-    return str(value) if isinstance(value, Fraction) else value
-
-
-def from_dict(cls, data: dict, path: str = "config"):
-    """Builds `cls` from a dict, checking every field; raises OysterError naming the field that does not fit."""
-
-    def build(kind, value, where):
-        if dataclasses.is_dataclass(kind):
-            _check(isinstance(value, dict), f"{where} must be a mapping, got {type(value).__name__}")
-            hints = typing.get_type_hints(kind)
-            unknown = sorted(set(value) - set(hints))
-            _check(not unknown, f"{where} has no field {', '.join(unknown)}; it has {', '.join(sorted(hints))}")
-            try:
-                return kind(**{k: build(hints[k], v, f"{where}.{k}") for k, v in value.items()})
-            except TypeError as e:
-                raise OysterError(f"{where}: {e}") from None
-        if typing.get_origin(kind) is tuple:
-            item = typing.get_args(kind)[0]
-            _check(isinstance(value, (list, tuple)), f"{where} must be a list, got {value!r}")
-            return tuple(build(item, v, f"{where}[{i}]") for i, v in enumerate(value))
-        if kind is Fraction:
-            try:
-                return Fraction(value)
-            except (ValueError, ZeroDivisionError):
-                raise OysterError(f"{where} must be a number or a ratio like 35/4, got {value!r}") from None
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        _check(isinstance(value, kind), f"{where} must be {kind.__name__}, got {value!r}")
-        return value
-
-    return build(cls, data, path)
-
-
-def first_difference(a: dict, b: dict, path: str = "config") -> str | None:
-    """Names the first field in which two config dicts differ, with both values; None if they are equal."""
-    for key in sorted(set(a) | set(b)):
-        x, y = a.get(key), b.get(key)
-        if isinstance(x, dict) and isinstance(y, dict):
-            if found := first_difference(x, y, f"{path}.{key}"):
-                return found
-        elif x != y:
-            return f"{path}.{key}: {x!r} against {y!r}"
-    return None
-
-
-def as_config_dict(config):
-    """An experiment as the `ml_collections.ConfigDict` that a config file returns and `--config.FIELD=` overrides."""
-    from ml_collections import ConfigDict
-
-    return ConfigDict(_plain(config, tuple))

@@ -7,3 +7,9 @@ class OysterError(ValueError):
     The command line prints it as one line and exits with code 2; any other exception is a bug and keeps its
     traceback.
     """
+
+
+def check(ok: bool, message: str) -> None:
+    """Raises OysterError with `message` unless `ok`."""
+    if not ok:
+        raise OysterError(message)

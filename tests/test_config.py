@@ -22,13 +22,10 @@ from oyster_jax.config import (
     TransformerConfig,
     VideoTokenizerConfig,
     WorldConfig,
-    as_config_dict,
-    first_difference,
-    from_dict,
     latent_action_space,
     resolve,
-    to_dict,
 )
+from oyster_jax.config_dict import as_config_dict, first_difference, from_dict, to_dict
 from oyster_jax.errors import OysterError
 
 

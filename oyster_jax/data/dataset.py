@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from oyster_jax.config import ActionSpace, MediaSpec, from_dict, to_dict
+from oyster_jax.config import ActionSpace, MediaSpec
+from oyster_jax.config_dict import from_dict, to_dict
 from oyster_jax.data import records
 from oyster_jax.data.sources.base import RawClip
 from oyster_jax.errors import OysterError

@@ -96,9 +96,7 @@ def controllability(
     gains, told_psnr, random_psnr = [], [], []
     for i, clip in enumerate(batches):
         if named:
-            controls = with_previous(clip.action)
-            played = predict_codes(world.params["controls"], controls.reshape(-1, controls.shape[-1]))
-            played = played.reshape(*clip.action.shape[:2], -1)
+            played = predict_codes(world.params["controls"], with_previous(clip.action))
         else:
             played = np.asarray(tokenize_jit(world, clip)[1])
         played = np.moveaxis(played[:, context - 1 : context - 1 + longest], 1, 0)

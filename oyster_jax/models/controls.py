@@ -33,15 +33,15 @@ def fit_controls(
 
 
 def predict_codes(tables: dict, controls: np.ndarray) -> np.ndarray:
-    """The likeliest codes int32 [X, factors] of controls [X, C], taken as independent; -1 says nothing."""
+    """The likeliest codes int32 [..., factors] of controls [..., C], taken as independent; -1 says nothing."""
     columns = []
     for i in range(len(tables)):
         latent = {name: np.asarray(table) + 0.1 for name, table in tables[f"latent{i}"].items()}
         prior = np.log(latent["prior"] / latent["prior"].sum())
-        score = np.broadcast_to(prior, (len(controls), len(prior))).copy()
-        for j, value in enumerate(controls.T):
-            table = latent[f"control{j}"]
+        score = np.broadcast_to(prior, (*controls.shape[:-1], len(prior))).copy()
+        for j in range(controls.shape[-1]):
+            value, table = controls[..., j], latent[f"control{j}"]
             likelihood = np.log(table / table.sum(1, keepdims=True)).T
-            score += np.where(value[:, None] >= 0, likelihood[value], 0)
-        columns.append(score.argmax(1))
+            score += np.where(value[..., None] >= 0, likelihood[value], 0)
+        columns.append(score.argmax(-1))
     return np.stack(columns, -1).astype(np.int32)

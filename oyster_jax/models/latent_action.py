@@ -25,7 +25,7 @@ class LatentActionOutput(NamedTuple):
 
     code: jax.Array  # int32 [B, T - 1, factors]
     vector: jax.Array  # float32 [B, T - 1, factors * code_dim], straight through
-    loss: jax.Array  # float32 [], the quantizers' loss
+    loss: jax.Array  # float32 [], what keeps latents apart and codes close to them and in use
     video: jax.Array  # float32 [B, T - 1, H, W, 3], predicted frames 1 .. T-1, about [0, 1]
     sound: jax.Array  # float32 [B, T - 1, patches, bins], predicted spectra of those frames
 
@@ -127,8 +127,8 @@ def narrowness(z: jax.Array) -> jax.Array:
     """How far latents [B, T, factors, dim] are from filling their space, float32 []: each feature's mean should be 0,
     its spread at least 1, and no two of them the same (VICReg, arXiv 2105.04906, section 4.1).
 
-    Fresh latents differ by a hundredth of what they have in common. Codes would all be the same, and only a loss whose
-    gradient grows as the spread shrinks leads out of that.
+    Fresh latents have far more in common than they differ by, so that all get the same code. The pull of this loss
+    does not vanish with their spread, as that of a loss of the codes does.
     """
     z = z.reshape(-1, *z.shape[2:])
     mean = jnp.mean(z, axis=0)

@@ -10,7 +10,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from oyster_jax.config import WorldConfig, from_dict, to_dict
+from oyster_jax.config import WorldConfig
+from oyster_jax.config_dict import from_dict, to_dict
 from oyster_jax.errors import OysterError
 from oyster_jax.models.audio_tokenizer import AudioTokenizer
 from oyster_jax.models.dynamics import Dynamics

@@ -6,7 +6,7 @@ from pathlib import Path
 import grain
 import orbax.checkpoint as ocp
 
-from oyster_jax.config import first_difference
+from oyster_jax.config_dict import first_difference
 from oyster_jax.errors import OysterError
 
 

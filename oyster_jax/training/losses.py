@@ -33,7 +33,7 @@ def motion_weights(video_BTHWC: jax.Array, weight: float, reach: int = 8) -> jax
 def steadiness_loss(video_BTHWC: jax.Array, quantized: Quantized, patch: int, threshold: float = 0.02) -> jax.Array:
     """How far latents of patches that do not change stray from the vector of the frame before, against their spread.
 
-    That vector is its code, or the latent itself where training passes it on unrounded (see `fsq`).
+    That vector is its code, or the latent itself where training passes it on unrounded (see `Quantizer`).
     Attention lets whatever moves elsewhere nudge every latent a little, and those near an edge between two codes flip:
     without this, a fifth of the tokens of still patches changed each frame, for the dynamics to predict in vain.
     Relative to the spread of all latents, so that shrinking them is no way out. float32 [].

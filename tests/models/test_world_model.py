@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from oyster_jax.config import to_dict
+from oyster_jax.config_dict import to_dict
 from oyster_jax.errors import OysterError
 from oyster_jax.models.world_model import World, load, save_world
 
@@ -77,7 +77,8 @@ def test_a_world_is_a_pytree_with_a_static_config(world):
 
 def load_config(world):
     """An equal config that shares nothing with the world's."""
-    from oyster_jax.config import WorldConfig, from_dict
+    from oyster_jax.config import WorldConfig
+    from oyster_jax.config_dict import from_dict
 
     return from_dict(WorldConfig, json.loads(json.dumps(to_dict(world.config))))
 

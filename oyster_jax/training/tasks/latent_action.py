@@ -53,5 +53,5 @@ class LatentActionTask:
         sound = jnp.mean((out.sound - spectra) ** 2) / (jnp.mean(spectra**2) + 0.01)
         picture = 100 * picture_loss(out.video, after, weights)
         error = jnp.mean((jnp.clip(out.video, 0, 1) - after / 255.0) ** 2)
-        metrics = {"psnr": psnr(error), "sound_error": sound, "codebook_loss": out.loss}
+        metrics = {"psnr": psnr(error), "sound_error": sound, "code_loss": out.loss}
         return picture + 0.1 * sound + out.loss, metrics, out
