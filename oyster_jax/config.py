@@ -11,6 +11,9 @@ from fractions import Fraction
 
 from oyster_jax.errors import check
 
+MAX_PROMPT_BYTES = 256  # of UTF-8, in force at a time
+LONGEST_SPECTRUM = 1024  # samples that the sound loss looks at together
+
 
 def _check_positive(config, *names: str) -> None:
     for name in names:
@@ -148,6 +151,7 @@ class QuantizerConfig:
 
     def __post_init__(self):
         check(self.kind in ("fsq", "vq"), f"quantizer kind must be 'fsq' or 'vq', got {self.kind!r}")
+        check(self.codebook_size <= 1 << 16, f"{self.codebook_size} codes do not fit the token cache's 16 bits")
         check(all(n >= 3 for n in self.levels), f"every FSQ level must be at least 3 (2 saturate), got {self.levels}")
         check(self.codes >= 2, f"a codebook needs at least 2 codes, got {self.codes}")
 
@@ -208,6 +212,7 @@ class AudioTokenizerConfig:
 
     def __post_init__(self):
         _check_positive(self, "tokens", "width", "layers", "kernel")
+        check(self.context >= 0, f"AudioTokenizerConfig.context must not be negative, got {self.context}")
         check(
             self.samples_per_frame % self.tokens == 0,
             f"{self.samples_per_frame} sound samples a frame do not divide into {self.tokens} audio tokens",
@@ -257,7 +262,6 @@ class LatentActionConfig:
 class TextEncoderConfig:
     """UTF-8 bytes to `tokens` prompt tokens."""
 
-    max_bytes: int = 256
     bytes_per_patch: int = 4
     tokens: int = 4
     width: int = 64
@@ -267,8 +271,8 @@ class TextEncoderConfig:
     def __post_init__(self):
         _check_positive(self, "bytes_per_patch", "tokens", "width", "layers", "heads")
         check(
-            self.max_bytes % self.bytes_per_patch == 0,
-            f"max_bytes {self.max_bytes} is not a multiple of bytes_per_patch {self.bytes_per_patch}",
+            MAX_PROMPT_BYTES % self.bytes_per_patch == 0,
+            f"the {MAX_PROMPT_BYTES} bytes of a prompt are not a multiple of bytes_per_patch {self.bytes_per_patch}",
         )
         check(self.width % self.heads == 0, f"text width {self.width} is not a multiple of heads {self.heads}")
 
@@ -294,6 +298,7 @@ class DynamicsConfig:
 
     def __post_init__(self):
         check(self.actions in ("true", "latent"), f"dynamics.actions must be 'true' or 'latent', got {self.actions!r}")
+        _check_positive(self, "corruption_levels")
         for name in ("action_dropout", "prompt_dropout", "corruption", "max_corruption"):
             check(0 <= getattr(self, name) <= 1, f"dynamics.{name} is a share between 0 and 1")
 
@@ -309,6 +314,7 @@ class SamplingConfig:
 
     video_steps: int = 8
     audio_steps: int = 4
+    schedule: str = "geometric"  # or "cosine": how many tokens each step reveals, see `mask_schedule`
     temperature: float = 1.0
     confidence_noise: float = 1.0  # Gumbel noise on the ranking, annealed to 0 (MaskGIT's choice temperature)
     action_guidance: float = 0.0  # 0: off; w: logits + w * (logits - logits without the action)
@@ -317,6 +323,9 @@ class SamplingConfig:
 
     def __post_init__(self):
         check(self.video_steps > 0 and self.audio_steps > 0, "MaskGIT needs at least one step for each modality")
+        schedules = ("geometric", "cosine")
+        check(self.schedule in schedules, f"sampling.schedule must be one of {schedules}, got {self.schedule!r}")
+        check(self.commit_level >= 0, f"sampling.commit_level must not be negative, got {self.commit_level}")
         check(self.temperature >= 0 and self.confidence_noise >= 0, "temperatures cannot be negative")
 
 
@@ -331,6 +340,10 @@ class WorldConfig:
     latent_action: LatentActionConfig
     dynamics: DynamicsConfig
     sampling: SamplingConfig = SamplingConfig()
+
+    def __post_init__(self):
+        level, levels = self.sampling.commit_level, self.dynamics.corruption_levels
+        check(level <= levels, f"sampling.commit_level {level} is above the {levels} levels of dynamics.corruption")
 
     @property
     def played_actions(self) -> ActionSpace:
@@ -363,7 +376,8 @@ class StageConfig:
     save_every: int = 500
 
     def __post_init__(self):
-        check(self.steps > 0 and self.batch > 0 and self.frames > 0, "steps, batch and frames must be positive")
+        _check_positive(self, "steps", "batch", "frames", "learning_rate", "log_every", "eval_every", "save_every")
+        check(math.isfinite(self.learning_rate) and self.warmup >= 0, "learning_rate and warmup must be numbers of use")
         check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
         check(self.optimizer in ("adamw", "sgd"), f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
         check(0 <= self.loud <= 1 and 0 <= self.ema < 1, "loud must lie in [0, 1], ema in [0, 1)")
@@ -398,6 +412,13 @@ class TrainConfig:
     workers: int = 0  # Grain worker processes; the batch order depends on it
     keep: int = 2  # checkpoints kept
 
+    def __post_init__(self):
+        _check_positive(self, "keep")
+        for name in ("motion_weight", "steadiness", "labelled_frames", "workers"):
+            check(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
+        check(0 <= self.cold_share < 1, f"train.cold_share must lie in [0, 1), got {self.cold_share}")
+        check(self.dynamics.loud == 0, "train.dynamics.loud must be 0: tokens do not say how loud they are")
+
 
 @dataclass(frozen=True)
 class ExperimentConfig:
@@ -426,6 +447,13 @@ def resolve(experiment: ExperimentConfig, media: MediaSpec, actions: ActionSpace
         samples_per_frame=media.samples_per_frame,
         audio_patch=math.gcd(experiment.latent_action.audio_patch, media.samples_per_frame),
         **sizes,
+    )
+    frames = experiment.train.audio_tokenizer.frames
+    samples = frames * media.samples_per_frame
+    check(
+        samples >= LONGEST_SPECTRUM,
+        f"train.audio_tokenizer.frames {frames}: windows of {samples} samples are shorter than the {LONGEST_SPECTRUM} "
+        f"that the sound loss looks at together; set more frames",
     )
     played = latent.codes if experiment.dynamics.actions == "latent" else actions.sizes
     dynamics = dataclasses.replace(

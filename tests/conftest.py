@@ -134,7 +134,7 @@ class EchoSource:
     prompt names episode and scene; the sound is constant over a frame, at a level that says t.
     """
 
-    name, media, actions = "echo", MEDIA, ACTIONS
+    name, media, actions, recipe = "echo", MEDIA, ACTIONS, ""
 
     def __init__(self, episodes: int | None = None, frames: int = 40, stops: int | None = None):
         self.episodes, self.frames, self.stops = episodes, frames, stops

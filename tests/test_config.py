@@ -19,6 +19,7 @@ from oyster_jax.config import (
     SamplingConfig,
     StageConfig,
     TextEncoderConfig,
+    TrainConfig,
     TransformerConfig,
     VideoTokenizerConfig,
     WorldConfig,
@@ -91,13 +92,22 @@ def test_what_does_not_fit_is_named(world, change, message):
         (lambda: AudioTokenizerConfig(tokens=64, samples_per_frame=1024), "overlap 32 must lie within its hop of 16"),
         (lambda: LatentActionConfig(codes=(8, 1)), r"\(8, 1\)"),
         (lambda: LatentActionConfig(audio_patch=100, samples_per_frame=1024), "audio_patch 100"),
-        (lambda: TextEncoderConfig(bytes_per_patch=3), "256 is not a multiple of bytes_per_patch 3"),
+        (lambda: TextEncoderConfig(bytes_per_patch=3), "256 bytes of a prompt are not a multiple of bytes_per_patch 3"),
         (lambda: QuantizerConfig("rvq"), "rvq"),
         (lambda: QuantizerConfig(levels=(8, 1)), r"\(8, 1\)"),
         (lambda: DynamicsConfig(actions="some"), "some"),
         (lambda: DynamicsConfig(prompt_dropout=1.5), "dynamics.prompt_dropout"),
         (lambda: SamplingConfig(video_steps=0), "at least one step"),
         (lambda: StageConfig(schedule="linear"), "linear"),
+        (lambda: StageConfig(save_every=0), "StageConfig.save_every"),
+        (lambda: StageConfig(learning_rate=float("nan")), "learning_rate"),
+        (lambda: QuantizerConfig(levels=(8, 8, 8, 8, 8, 8)), "262144 codes"),
+        (lambda: AudioTokenizerConfig(context=-1), "context"),
+        (lambda: DynamicsConfig(corruption_levels=0), "corruption_levels"),
+        (lambda: SamplingConfig(schedule="linear"), "sampling.schedule"),
+        (lambda: TrainConfig(cold_share=1.0), "train.cold_share"),
+        (lambda: TrainConfig(motion_weight=-1.0), "train.motion_weight"),
+        (lambda: TrainConfig(dynamics=StageConfig(loud=0.5)), "train.dynamics.loud"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_with_both_numbers(build, message):
@@ -113,6 +123,18 @@ def test_resolving_joins_the_experiment_with_its_data(config):
     assert c.audio_tokenizer.hop == 120 and 960 % c.latent_action.audio_patch == 0
     latent = dataclasses.replace(ExperimentConfig(), dynamics=DynamicsConfig(actions="latent"))
     assert resolve(latent, c.media, config.actions).played_actions.sizes == (8,)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"sampling": SamplingConfig(commit_level=5)}, "commit_level 5 is above the 4 levels"),
+        ({"train": TrainConfig(audio_tokenizer=StageConfig(frames=1))}, "960 samples are shorter than the 1024"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_refused(config, change, message):
+    with pytest.raises(OysterError, match=message):
+        resolve(ExperimentConfig(**change), MediaSpec(Fraction(10), 9600), config.actions)
 
 
 def test_large_action_spaces_are_products_of_factors():

@@ -54,6 +54,8 @@ def run(values: flags.FlagValues) -> None:
     sampling = replace(world.config.sampling, **{n: values[n].value for n in names if values[n].value is not None})
     check_writable(values.out)
     key = jax.random.key(values.seed)
+    if values.data and (values.prompt or values.image):
+        raise OysterError("--data begins with a clip under its own prompt: leave out --prompt and --image, or --data")
     if values.data:
         begin = prefill(world, key, held_out_clip(values.data, world, values.seed))
     else:

@@ -41,6 +41,7 @@ class DatasetInfo:
     media: MediaSpec
     actions: ActionSpace
     seed: int
+    recipe: str = ""  # what else shapes the clips, see `Source`
     max_prompts: int = 1  # most prompts in any clip
     shards: tuple[ShardInfo, ...] = ()
     notes: tuple[str, ...] = ()
@@ -131,16 +132,18 @@ class DatasetWriter:
         self.folder, self.info, self.shard_frames = Path(folder), info, shard_frames
         if (self.folder / INFO_FILE).exists():
             old = load_info(self.folder)
-            for name in ("source", "media", "actions", "seed"):
+            for name in ("source", "media", "actions", "seed", "recipe"):
                 if getattr(old, name) != getattr(info, name):
                     raise OysterError(
                         f"{self.folder} holds a recording with another {name} ({getattr(old, name)} against "
                         f"{getattr(info, name)}); choose another --out"
                     )
             self.info = old
-        elif self.folder.exists() and any(self.folder.iterdir()):
+        elif self.folder.exists() and any(not f.name.endswith(".tmp") for f in self.folder.iterdir()):
             raise OysterError(f"{self.folder} is not empty and holds no data set; choose another --out")
         self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(".shard-*.tmp"):  # of a writer that was killed
+            left.unlink()
         self._writer, self._tmp, self._frames, self._episodes = None, None, [], []
 
     def __enter__(self):
@@ -150,8 +153,9 @@ class DatasetWriter:
         if self._writer is not None:
             with contextlib.suppress(Exception):
                 self._writer.close()
-            self._tmp.unlink(missing_ok=True)
             self._writer = None
+        if self._tmp is not None:
+            self._tmp.unlink(missing_ok=True)
 
     def add(self, record: bytes, frames: int, episode: int, prompts: int = 1) -> None:
         """Adds one clip to the open shard."""
@@ -183,7 +187,11 @@ class DatasetWriter:
             shards=(*self.info.shards, shard),
             notes=tuple(dict.fromkeys([*self.info.notes, *notes])),
         )
-        save_info(self.folder, self.info)
+        try:
+            save_info(self.folder, self.info)
+        except OSError:  # a shard that is not listed would stand in the way of the next writer
+            (self.folder / name).unlink()
+            raise
 
 
 def _check_readable(path: Path, clips: int) -> None:

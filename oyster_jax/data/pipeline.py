@@ -6,6 +6,7 @@ from pathlib import Path
 import grain
 import numpy as np
 
+from oyster_jax.config import MAX_PROMPT_BYTES
 from oyster_jax.data.dataset import ClipReader, load_info
 from oyster_jax.errors import OysterError
 from oyster_jax.models.text_encoder import prompt_bytes
@@ -85,11 +86,13 @@ def window(item, rng: np.random.Generator, options: WindowOptions, max_prompts: 
 def take(meta: dict, arrays: dict, start: int, frames: int, names, max_prompts: int) -> dict[str, np.ndarray]:
     """Frames `start` .. `start + frames - 1` of a decoded clip as a dict of float32 sound, uint8 video, int32 rest."""
     at = slice(start, start + frames)
+    if missing := set(names) - set(arrays):
+        raise OysterError(f"the data's clips hold no {', '.join(sorted(missing))}: give a folder that `record` made")
     out = {name: np.array(arrays[name][at]) for name in names}
     if "audio" in out:
         out["audio"] = out["audio"].astype(np.float32) / 32767
     used, prompt_id = np.unique(arrays["prompt_id"][at], return_inverse=True)
-    prompt = np.zeros((max_prompts, 256), np.uint8)
+    prompt = np.zeros((max_prompts, MAX_PROMPT_BYTES), np.uint8)
     for i, j in enumerate(used):
         prompt[i] = prompt_bytes(meta["prompts"][j])
     return out | {"prompt": prompt, "prompt_id": prompt_id.astype(np.int32)}

@@ -25,7 +25,7 @@ def record(
     """
     if frames is None and source.episodes is None:
         raise OysterError(f"source {source.name} never ends: say how many frames to record")
-    info = DatasetInfo(source.name, source.media, source.actions, seed, notes=tuple(source.notes()))
+    info = DatasetInfo(source.name, source.media, source.actions, seed, source.recipe, notes=tuple(source.notes()))
     with DatasetWriter(folder, info) as writer:
         total, episode = writer.info.frames, writer.info.next_episode
         progress(total)

@@ -32,19 +32,21 @@ def fully_masked_bits(world: World, batch: dict) -> tuple[jax.Array, jax.Array]:
     return bits.video, bits.audio
 
 
-def guesser_bits(train: np.ndarray, test: list[np.ndarray], size: int) -> dict[str, float]:
-    """Bits a frame of two guessers fitted on training tokens int [X, N] and judged on test clips of [T, N].
+def guesser_bits(train: list[np.ndarray], test: list[np.ndarray], size: int) -> dict[str, float]:
+    """Bits a frame of two guessers fitted on the clips `train` and judged on the clips `test`, tokens int [T, N] each.
 
     unigram: each token by its frequency at its place. copy: the token before at its place with the probability that it
     stays, otherwise another one by the unigram. First frames of clips are left out of both: nothing comes before them.
     """
-    places = train.shape[1]
+    pairs = lambda clips: (np.concatenate([c[1:] for c in clips]), np.concatenate([c[:-1] for c in clips]))
+    places = train[0].shape[1]
     count = np.full((places, size), 0.01)
-    np.add.at(count, (np.arange(places), train), 1)
+    np.add.at(count, (np.arange(places), np.concatenate(train)), 1)
     unigram = count / count.sum(1, keepdims=True)
-    stay = ((train[1:] == train[:-1]).sum(0) + 1) / (len(train) + 1)
+    now, before = pairs(train)
+    stay = ((now == before).sum(0) + 1) / (len(now) + 2)
     place = np.arange(places)
-    now, before = np.concatenate([c[1:] for c in test]), np.concatenate([c[:-1] for c in test])
+    now, before = pairs(test)
     p = unigram[place, now]
     copy = np.where(now == before, stay, (1 - stay) * p / (1 - unigram[place, before]))
     bits = lambda q: float(-np.log2(q).sum(1).mean())
@@ -82,13 +84,14 @@ def controllability(
     sampling: SamplingConfig | None = None,
     seed: int = 0,
     named: bool = False,
+    groups: np.ndarray | None = None,
 ) -> dict:
     """ΔPSNR (Genie, arXiv 2402.15391, section 3.1): PSNR under the true actions minus PSNR under random ones.
 
     batches: clips of `context` + max(horizons) frames; the futures after the context are rolled out twice, with common
     keys, and compared with what happened. A world of latent actions is given the codes that it infers from the clip,
     or (`named`) those that its controls name for the true actions: then nothing of the future is looked at.
-    Per horizon: the mean over starts with its bootstrap interval, and both PSNRs.
+    Per horizon: the mean over starts with its bootstrap interval (`groups`: see `bootstrap`), and both PSNRs.
     """
     rng = np.random.default_rng(seed)
     longest = max(horizons)
@@ -112,7 +115,7 @@ def controllability(
         random_psnr.append(random)
     gain, told, random = (np.concatenate(x, axis=1) for x in (gains, told_psnr, random_psnr))
     return {
-        f"horizon_{h}": bootstrap(gain[h - 1])
+        f"horizon_{h}": bootstrap(gain[h - 1], groups)
         | {"psnr_true_actions": float(told[h - 1].mean()), "psnr_random_actions": float(random[h - 1].mean())}
         for h in horizons
     }

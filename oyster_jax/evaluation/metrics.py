@@ -97,10 +97,16 @@ def log_mel_distance(a: np.ndarray, b: np.ndarray, sample_rate: int) -> float:
     return float(np.abs(log_mel(a.reshape(-1), sample_rate) - log_mel(b.reshape(-1), sample_rate)).mean())
 
 
-def bootstrap(values: np.ndarray, draws: int = 2000, seed: int = 0) -> dict[str, float]:
-    """Mean of a sample, and the 95 % interval of that mean by resampling with replacement (Efron 1979)."""
+def bootstrap(values, groups=None, draws: int = 2000, seed: int = 0) -> dict[str, float]:
+    """Mean of a sample, and the 95 % interval of that mean by resampling with replacement (Efron 1979).
+
+    Values that share a group (int [X]; default: each has its own) are drawn or left together: windows of the same clip
+    overlap, and counted as independent they would make the interval too narrow.
+    """
     values = np.asarray(values, np.float64)
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(0, len(values), (draws, len(values)))].mean(1)
+    _, index = np.unique(np.arange(len(values)) if groups is None else groups, return_inverse=True)
+    total, count = np.bincount(index, values), np.bincount(index)
+    drawn = np.random.default_rng(seed).integers(0, len(count), (draws, len(count)))
+    means = total[drawn].sum(1) / count[drawn].sum(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return {"mean": float(values.mean()), "low": float(low), "high": float(high), "count": len(values)}

@@ -57,7 +57,6 @@ def evaluate(
     held_out = reader.split("held_out") if len(reader.split("held_out")) else reader.split("all")
     test = whole_clips(reader, held_out, options.frames, options.seed)
     train = whole_clips(reader, reader.split("train"), options.train_frames, options.seed)
-    starts = _starts(reader, held_out, options) if "dynamics" in world.params else []
     background = np.median(np.concatenate([c["video"] for c in train])[:: max(1, options.train_frames // 1000)], axis=0)
     report = {"data": reader.info.source, "frames": sum(len(c["video"]) for c in test)}
     log("tokenizers")
@@ -68,15 +67,16 @@ def evaluate(
     )
     plots.contact_sheet(out / "tokenizer.png", {"truth": clip["video"], "tokenizer": seen}, columns=12, stride=4)
     plots.spectrograms(out / "tokenizer_sound.png", {"truth": clip["audio"], "tokenizer": heard}, world.config.media)
-    if "latent_action" in world.params and world.config.actions.factors:
+    if "latent_action" in world.params:
         log("latent actions")
         report["latent_actions"] = _latent(world, test)
     if "dynamics" in world.params:
         log("bits a frame")
         report["bits_a_frame"] = _bits(world, train, test)
         log("controllability")
+        starts, groups = _starts(reader, held_out, options)
         judge = lambda **kw: controllability(
-            world, starts, options.context, options.horizons, options.sampling, options.seed, **kw
+            world, starts, options.context, options.horizons, options.sampling, options.seed, groups=groups, **kw
         )
         report["delta_psnr"] = judge()
         if "controls" in world.params:
@@ -130,7 +130,7 @@ def _bits(world: World, train: list[dict], test: list[dict]) -> dict:
     report = {}
     sizes = {"video": world.config.dynamics.video_codes, "audio": world.config.dynamics.audio_codes}
     for i, (name, size) in enumerate(sizes.items()):
-        seen = np.concatenate([b[f"{name}_tokens"][0] for b in trained])
+        seen = [b[f"{name}_tokens"][0] for b in trained]
         model = float(np.concatenate([np.asarray(b[i])[0, 1:] for b in bits]).mean())
         report[name] = {"model": model} | guesser_bits(seen, [b[f"{name}_tokens"][0] for b in tested], size)
     return report
@@ -166,9 +166,18 @@ def _rollout(world: World, reader: ClipReader, clips, background, out: Path, opt
     return report
 
 
-def _starts(reader: ClipReader, clips: np.ndarray, options: EvaluationOptions) -> list[Clip]:
+def _starts(reader: ClipReader, clips: np.ndarray, options: EvaluationOptions) -> tuple[list[Clip], np.ndarray]:
+    """Random windows of the clips, in batches, and which clip each comes from."""
     frames = options.context + max(options.horizons)
-    window = WindowOptions(frames, min(options.batch, options.starts), seed=options.seed, arrays=ARRAYS)
-    batches = iter(windows(reader, clips, window))
-    count = -(-options.starts // window.batch)
-    return [Clip(**{n: b[n] for n in Clip._fields}) for b in (next(batches) for _ in range(count))]
+    rng = np.random.default_rng(options.seed)
+    places = np.maximum(reader.frames[clips] - frames + 1, 0)  # where in each clip a window can begin
+    if not places.any():
+        raise OysterError(f"no held-out clip is as long as {frames} frames: record longer ones to evaluate on")
+    groups = np.sort(rng.choice(clips, options.starts, p=places / places.sum()))
+    starts = []
+    for index in groups:
+        meta, arrays = reader[index]
+        begin = rng.integers(len(arrays["video"]) - frames + 1)
+        starts.append(take(meta, arrays, begin, frames, ARRAYS, reader.info.max_prompts))
+    batches = [starts[i : i + options.batch] for i in range(0, len(starts), options.batch)]
+    return [Clip(**{n: np.stack([s[n] for s in batch]) for n in Clip._fields}) for batch in batches], groups

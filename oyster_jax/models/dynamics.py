@@ -43,7 +43,7 @@ class Dynamics(nn.Module):
         self.audio_head = dense(c.audio_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
 
     def read_prompt(self, prompt_BMP: jax.Array) -> KV:
-        """Prompts uint8 [B, M, max_bytes] to every layer's K/V [L, B, M + 1, P, groups, head_dim].
+        """Prompts uint8 [B, M, MAX_PROMPT_BYTES] to every layer's K/V [L, B, M + 1, P, groups, head_dim].
 
         Entry M is the null prompt: the condition that guidance drops to.
         """

@@ -5,23 +5,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oyster_jax.config import TextEncoderConfig
+from oyster_jax.config import MAX_PROMPT_BYTES, TextEncoderConfig
 from oyster_jax.errors import OysterError
 from oyster_jax.nn.layers import MLP, dense, embed, norm, table
 
 
-def prompt_bytes(text: str | bytes, max_bytes: int = 256) -> np.ndarray:
-    """A prompt as uint8 [max_bytes], padded with zeros; raises OysterError if it is too long or not UTF-8."""
+def prompt_bytes(text: str | bytes) -> np.ndarray:
+    """A prompt as uint8 [MAX_PROMPT_BYTES], padded with zeros; raises OysterError if it is too long or not UTF-8."""
     try:
         raw = text.encode() if isinstance(text, str) else bytes(text)
         raw.decode()
     except UnicodeError:
         raise OysterError("the prompt is not valid UTF-8 text") from None
-    if len(raw) > max_bytes:
-        raise OysterError(f"the prompt has {len(raw)} bytes, at most {max_bytes} can be in force: shorten it")
+    if len(raw) > MAX_PROMPT_BYTES:
+        raise OysterError(f"the prompt has {len(raw)} bytes, at most {MAX_PROMPT_BYTES} can be in force: shorten it")
     if b"\0" in raw:
         raise OysterError("the prompt holds a zero byte")
-    return np.frombuffer(raw.ljust(max_bytes, b"\0"), np.uint8)
+    return np.frombuffer(raw.ljust(MAX_PROMPT_BYTES, b"\0"), np.uint8)
 
 
 class TextEncoder(nn.Module):
@@ -34,10 +34,10 @@ class TextEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, prompt_BP: jax.Array) -> jax.Array:
-        """uint8 [B, max_bytes] to prompt tokens float32 [B, tokens, width]."""
+        """uint8 [B, MAX_PROMPT_BYTES] to prompt tokens float32 [B, tokens, width]."""
         c = self.cfg
         b = prompt_BP.shape[0]
-        patches = c.max_bytes // c.bytes_per_patch
+        patches = MAX_PROMPT_BYTES // c.bytes_per_patch
         letters = embed(256, c.width // 2, "bytes")(prompt_BP.astype(jnp.int32))
         x = dense(c.width, (None, "embed"), "float32", name="patch")(letters.reshape(b, patches, -1))
         x = x + table(self, "place", (patches, c.width))

@@ -61,9 +61,7 @@ def save_world(world: World, folder: str | Path, training: dict | None = None) -
         "training": training or {},
         "sha256": {PARAMS_FILE: hashlib.sha256(raw).hexdigest()},
     }
-    # Parameters first: a world.json always describes parameters that are already there.
-    _replace_file(folder / PARAMS_FILE, raw)
-    _replace_file(folder / WORLD_FILE, json.dumps(info, indent=1).encode())
+    _replace_files({folder / PARAMS_FILE: raw, folder / WORLD_FILE: json.dumps(info, indent=1).encode()})
 
 
 def load(name: str | Path) -> World:
@@ -100,14 +98,18 @@ def load(name: str | Path) -> World:
     return World(params, from_dict(WorldConfig, info["config"], str(folder / WORLD_FILE)))
 
 
-def _replace_file(path: Path, raw: bytes) -> None:
-    tmp = path.with_name(path.name + ".tmp")
+def _replace_files(files: dict[Path, bytes]) -> None:
+    """Writes all of them beside the old ones before any is replaced: a full disk leaves the old world whole."""
+    beside = {path: path.with_name(path.name + ".tmp") for path in files}
     try:
-        tmp.write_bytes(raw)
-        os.replace(tmp, path)
+        for path, raw in files.items():
+            beside[path].write_bytes(raw)
+        for path, tmp in beside.items():
+            os.replace(tmp, path)
     except OSError:
-        with contextlib.suppress(OSError):
-            tmp.unlink()
+        for tmp in beside.values():
+            with contextlib.suppress(OSError):
+                tmp.unlink()
         raise
 
 

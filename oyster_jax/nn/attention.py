@@ -33,8 +33,8 @@ def rotary_angles(position: jax.Array, head_dim: int) -> tuple[jax.Array, jax.Ar
 def grid_angles(rows: int, columns: int, before: int, after: int, head_dim: int) -> tuple[jax.Array, jax.Array]:
     """Cosines and sines, float32 [N, 1, head_dim / 2], that tell spatial attention how far apart two patches lie.
 
-    N tokens: `before` that have no place, a grid in reading order, `after` without a place. A quarter of the features
-    turn with the row, a quarter with the column (axial RoPE, arXiv 2403.13298), from four patches a turn to 64.
+    N tokens: `before` that have no place, a grid in reading order, `after` without a place. Half of the
+    feature pairs turn with the row, half with the column (axial RoPE, arXiv 2403.13298), a turn in 4 to 64 patches.
     """
     row, column = np.divmod(np.arange(rows * columns), columns)
     turn = lambda place, pairs: place[:, None] * np.geomspace(np.pi / 2, np.pi / 32, pairs)

@@ -47,7 +47,7 @@ def encode_prompt(world: World, text: str = "") -> KV:
 
     The empty prompt is no prompt. Raises OysterError over 256 bytes.
     """
-    raw = jnp.asarray(prompt_bytes(text, world.config.dynamics.text.max_bytes))
+    raw = jnp.asarray(prompt_bytes(text))
     return _read_prompt(world, raw)
 
 
@@ -58,15 +58,16 @@ def _read_prompt(world: World, raw_P: jax.Array) -> KV:
 
 def set_prompt(state: RolloutState, prompt: KV) -> RolloutState:
     """An event: `prompt` is in force from the next frame on. What was committed keeps the prompt it was made under."""
-    force = jax.tree.map(lambda new, old: jnp.broadcast_to(new, old.shape).astype(old.dtype), prompt, state.prompt)
-    return state._replace(prompt=force)
+    # A copy: a compiled step uses its state up, and the prompt stays the caller's.
+    force = lambda new, old: jnp.copy(jnp.broadcast_to(new, old.shape).astype(old.dtype))
+    return state._replace(prompt=jax.tree.map(force, prompt, state.prompt))
 
 
 def init_state(world: World, key: jax.Array, prompt: KV | None = None, batch: int = 1) -> RolloutState:
     """A state before its first frame. Consumes `key` (one typed key, split for the elements)."""
     c = world.config
     prompt = encode_prompt(world) if prompt is None else prompt
-    spread = lambda x: jnp.broadcast_to(x, (x.shape[0], batch, *x.shape[2:]))
+    spread = lambda x: jnp.copy(jnp.broadcast_to(x, (x.shape[0], batch, *x.shape[2:])))  # see `set_prompt`
     return RolloutState(
         key=jax.random.split(key, batch),
         position=jnp.zeros(batch, jnp.int32),

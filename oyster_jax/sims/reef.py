@@ -45,6 +45,7 @@ from oyster_jax.sims.reef_state import (
     Scene,
     caption,
     random_scene,
+    scene_of,
 )
 from oyster_jax.types import Observation
 
@@ -68,6 +69,7 @@ __all__ = [
     "observe",
     "random_scene",
     "reset",
+    "scene_of",
     "set_scene",
     "sound",
     "step",

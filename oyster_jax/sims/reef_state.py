@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from oyster_jax.config import ActionFactor, ActionSpace
+from oyster_jax.errors import OysterError
 from oyster_jax.sims.reef_sound import CHIME_FRAMES, THUD_FRAMES
 
 # ---------------------------------------------------------------------------- what can be done
@@ -48,6 +49,14 @@ def caption(scene: Scene) -> str:
     """The prompt that describes `scene`, such as "a bay at night in the rain, green water"."""
     time, weather, water = (choices[int(i)] for choices, i in zip(SCENES, scene))
     return f"a bay {time} {weather}, {water} water"
+
+
+def scene_of(text: str) -> Scene:
+    """The scene that a caption describes: the inverse of `caption`. Raises OysterError for any other text."""
+    for choice in np.ndindex(*(len(choices) for choices in SCENES)):
+        if caption(scene := Scene(*choice)) == text:
+            return scene
+    raise OysterError(f"the reef has no scene '{text}'; one reads '{caption(Scene(0, 0, 0))}'")
 
 
 def random_scene(key) -> Scene:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from oyster_jax.config import LONGEST_SPECTRUM
 from oyster_jax.models.video_tokenizer import patchify
 from oyster_jax.nn.quantizers import Quantized
 
@@ -95,7 +96,7 @@ def sound_loss(predicted_BTS: jax.Array, audio_BTS: jax.Array) -> jax.Array:
     a, b = (x.reshape(x.shape[0], -1) for x in (predicted_BTS, audio_BTS))
     power = jnp.mean(b**2, axis=1) + 1e-4
     loss = jnp.mean(jnp.mean((a - b) ** 2, axis=1) / power)
-    for size in (64, 256, 1024):
+    for size in (64, 256, LONGEST_SPECTRUM):
         p, q = spectra(a, size), spectra(b, size)
         relative = lambda x, y, floor: jnp.mean(jnp.abs(x - y), axis=(1, 2)) / (jnp.mean(y, axis=(1, 2)) + floor)
         loss += jnp.mean(relative(p, q, 1e-3) + relative(jnp.sqrt(p + 1e-3), jnp.sqrt(q + 1e-3), 1e-2))

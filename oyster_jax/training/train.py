@@ -54,7 +54,8 @@ def train(
     workdir.mkdir(parents=True, exist_ok=True)
     world = World({}, config)
     for task in tasks:
-        if stages and task.name not in stages and not (workdir / "checkpoints" / task.name).exists():
+        finished = workdir / "checkpoints" / task.name / str(task.stage.steps)
+        if stages and task.name not in stages and not finished.exists():
             continue
         params = _run(task, world, experiment, reader, mesh, workdir)
         parts = params if set(params) == {"dynamics", "latent_action"} else {task.name: params}
@@ -69,8 +70,9 @@ def train(
 
 def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipReader, mesh, workdir: Path) -> dict:
     config = {
-        "model": to_dict(getattr(world.config, task.name)),
+        **task.depends,
         "stage": _lasting(task),
+        "workers": experiment.train.workers,
         "seed": experiment.seed,
         "data": {"source": reader.info.source, "seed": reader.info.seed, "frames": reader.info.frames},
     }

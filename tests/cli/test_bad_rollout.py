@@ -96,3 +96,9 @@ def test_clips_too_short_to_begin_with_or_to_judge(refused, tmp_path, world_fold
     here = [f"--world={world_folder}"]
     refused(["rollout", *here, f"--data={tmp_path / 'short'}", f"--out={tmp_path / 'x.mp4'}"], "4 frames", "short")
     refused(["evaluate", *here, f"--data={data_folder}", f"--out={tmp_path / 'r'}"], "32 frames")
+
+
+@pytest.mark.parametrize("flag", [f"--prompt={'x' * 257}", "--prompt=night", "--image=start.png"])
+def test_a_clip_brings_its_own_beginning(refused, tmp_path, world_folder, long_data, flag):
+    out = f"--out={tmp_path / 'world.mp4'}"
+    refused(["rollout", f"--world={world_folder}", f"--data={long_data}", out, flag], "--data", "--prompt", "--image")

@@ -128,3 +128,21 @@ def test_a_full_disk_during_train(begin, tmp_path, training, less_bars, limit):
     assert not (tmp_path / "world").exists()
     assert cli.main([*training, short, f"--workdir={tmp_path}"]) == 0
     assert set(load(tmp_path / "world").params) == {"audio_tokenizer"}
+
+
+def test_a_full_disk_during_rollout(begin, tmp_path, world_folder, less_bars):
+    process = begin("rollout", f"--world={world_folder}", f"--out={tmp_path / 'world.mp4'}", "--seconds=4", limit=4_000)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 2, err
+    (said,) = less_bars(err)
+    assert said == f"oyster rollout: {tmp_path / 'world.mp4'} could not be written (File too large)"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_during_evaluate(begin, tmp_path, world_folder, long_data, less_bars):
+    flags = [f"--world={world_folder}", f"--data={long_data}", f"--out={tmp_path}", "--starts=2", "--frames=32"]
+    process = begin("evaluate", *flags, limit=4_000)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 2, err
+    assert less_bars(err)[-1].startswith("oyster evaluate: the disk is full")
+    assert not (tmp_path / "report.json").exists()

@@ -56,6 +56,21 @@ def test_a_recording_that_was_interrupted_goes_on(tmp_path, echo):
     assert shards(tmp_path / "parts") == ["shard-00000.array_record", "shard-00001.array_record"]
 
 
+def test_a_recorder_that_was_killed_before_its_first_shard_is_forgotten(tmp_path, echo):
+    (tmp_path / ".shard-00000.tmp").write_bytes(b"what a power cut leaves")
+    assert record(echo(), tmp_path, frames=40).frames == 40
+    assert shards(tmp_path) == ["shard-00000.array_record"]
+
+
+def test_a_shard_that_cannot_be_listed_is_no_obstacle(tmp_path, echo):
+    (tmp_path / "dataset.json.tmp").mkdir()  # nothing can be written there
+    with pytest.raises(IsADirectoryError):
+        record(echo(), tmp_path, frames=40)
+    (tmp_path / "dataset.json.tmp").rmdir()
+    assert os.listdir(tmp_path) == []
+    assert record(echo(), tmp_path, frames=40).frames == 40
+
+
 def test_an_interrupted_writer_leaves_whole_shards_only(tmp_path, echo):
     source = echo()
     with (
@@ -79,12 +94,14 @@ def test_a_source_that_ends_is_recorded_to_its_end(tmp_path, echo):
         record(echo(), tmp_path / "e", frames=None)
 
 
-@pytest.mark.parametrize("what", ["name", "seed", "media"])
+@pytest.mark.parametrize("what", ["name", "seed", "media", "recipe"])
 def test_another_recording_is_not_mixed_in(tmp_path, data_folder, echo, config, what):
     folder = shutil.copytree(data_folder, tmp_path / "d")
     source = echo()
     if what == "name":
         source.name = "other"
+    if what == "recipe":
+        source.recipe = "policy random"
     if what == "media":
         source.media = type(config.media)(config.media.fps, config.media.sample_rate)
     with pytest.raises(OysterError, match="choose another --out"):

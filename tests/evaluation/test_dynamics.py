@@ -19,7 +19,7 @@ def test_the_guessers_probabilities_sum_to_one():
     before = np.array([0, 3, 1])
     for name in ("unigram", "copy"):
         bits = [
-            guesser_bits(train, [np.stack([before, now])], 4)[name] for now in itertools.product(range(4), repeat=3)
+            guesser_bits([train], [np.stack([before, now])], 4)[name] for now in itertools.product(range(4), repeat=3)
         ]
         assert np.exp2(-np.array(bits)).sum() == pytest.approx(1)
 
@@ -28,7 +28,7 @@ def test_unigram_bits_are_the_entropy_of_independent_tokens():
     rng = np.random.default_rng(1)
     p = np.array([[0.5, 0.25, 0.125, 0.125], [0.7, 0.1, 0.1, 0.1]])
     draw = lambda n: np.stack([rng.choice(4, n, p=row) for row in p], axis=1)
-    bits = guesser_bits(draw(40_000), [draw(40_000)], 4)
+    bits = guesser_bits([draw(40_000)], [draw(40_000)], 4)
     assert bits["unigram"] == pytest.approx(-(p * np.log2(p)).sum(), rel=0.01)
     assert bits["copy"] > bits["unigram"]  # nothing is to be gained from what was before
 
@@ -41,15 +41,15 @@ def test_copying_wins_where_tokens_stay():
         tokens[t] = rng.integers(0, 8) if rng.random() < 0.1 else tokens[t - 1]
     stays, moves = 0.9 + 0.1 / 8, 0.1 / 8
     exact = -stays * np.log2(stays) - 7 * moves * np.log2(moves)
-    bits = guesser_bits(tokens[:10_000], [tokens[10_000:15_000], tokens[15_000:]], 8)
+    bits = guesser_bits([tokens[:10_000]], [tokens[10_000:15_000], tokens[15_000:]], 8)
     assert bits["unigram"] == pytest.approx(3, abs=0.05)
     assert bits["copy"] == pytest.approx(exact, abs=0.03)
 
 
 def test_a_places_own_frequencies_are_used():
     train = np.tile([0, 1, 2], (100, 1))
-    assert guesser_bits(train, [train[:5]], 3)["unigram"] < 0.01
-    assert guesser_bits(train, [train[:5, ::-1]], 3)["unigram"] > 10
+    assert guesser_bits([train], [train[:5]], 3)["unigram"] < 0.01
+    assert guesser_bits([train], [train[:5, ::-1]], 3)["unigram"] > 10
 
 
 @pytest.fixture(scope="module")

@@ -137,6 +137,16 @@ def test_the_bootstrap_interval_covers_the_mean_as_often_as_it_says():
     assert (wide["count"], narrow["count"]) == (20, 2000)
 
 
+def test_values_that_share_a_group_count_as_one():
+    """Every value ten times over says no more than once; equal groups leave the mean what it is."""
+    values = np.random.default_rng(6).normal(0, 1, 50)
+    once, ten_times = metrics.bootstrap(values), np.repeat(values, 10)
+    grouped = metrics.bootstrap(ten_times, groups=np.repeat(np.arange(50), 10))
+    assert grouped | {"count": 50} == pytest.approx(once)
+    alone = metrics.bootstrap(ten_times)  # taken for 500 values: sqrt(10) too sure
+    assert grouped["high"] - grouped["low"] > 2.5 * (alone["high"] - alone["low"])
+
+
 def test_codes_in_use_and_their_perplexity():
     assert code_report(np.array([[0, 1], [2, 3]]), 10) == {"size": 10, "used": 4, "perplexity": pytest.approx(4)}
     assert code_report(np.zeros((3, 3), int), 5)["perplexity"] == pytest.approx(1)

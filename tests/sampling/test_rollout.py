@@ -45,6 +45,10 @@ def raw(tree):
     return jax.tree.map(lambda x: np.asarray(jax.random.key_data(x) if typed(x) else x), tree)
 
 
+def copied(state):
+    return jax.tree.map(jnp.copy, state)
+
+
 @pytest.fixture(scope="module")
 def started(world, clip):
     """Three sessions after `clip`, and what they show."""
@@ -123,7 +127,7 @@ def test_key_and_action_decide_the_frame(world, started, actions):
 
 def test_a_compiled_step_that_donates_equals_step(world, one, actions):
     fast = rollout.compile_step(world, batch=1, donate=True)
-    mine = jax.tree.map(jnp.copy, one)
+    mine = copied(one)
     slow = one
     for action in actions[:3, :1]:
         slow, obs = step(world, slow, action)
@@ -131,6 +135,14 @@ def test_a_compiled_step_that_donates_equals_step(world, one, actions):
         assert_close(obs, fast_obs)
     assert_close(mine, slow)
     assert used.dynamics.k.is_deleted()  # written in place
+
+
+def test_a_compiled_step_leaves_the_callers_prompt(world, one, actions):
+    prompt = rollout.encode_prompt(world, "night")
+    fast = rollout.compile_step(world, batch=1, donate=True)
+    for state in (rollout.init_state(world, jax.random.key(0), prompt), rollout.set_prompt(copied(one), prompt)):
+        fast(state, actions[0, :1])
+        assert not any(x.is_deleted() for x in prompt)
 
 
 def test_a_rollout_is_a_loop_of_steps(world, one, actions):

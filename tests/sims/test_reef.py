@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_map import BODY_FREE, FISH_FREE, MEDIA, PEARLS, SAMPLES
 
@@ -177,6 +178,9 @@ def test_every_scene_has_its_own_caption_and_look():
     scenes = [reef.Scene(*i) for i in np.ndindex(*map(len, reef.SCENES))]
     assert len({reef.caption(s) for s in scenes}) == len(scenes) == 18
     assert reef.caption(reef.Scene(2, 1, 1)) == "a bay at night in the rain, green water"
+    assert all(reef.scene_of(reef.caption(s)) == s for s in scenes)
+    with pytest.raises(OysterError, match="no scene 'a desert'"):
+        reef.scene_of("a desert")
     looks = [np.asarray(_observe(_at((32, 32), scene=reef.Scene(*map(jnp.int32, s)))).video, float) for s in scenes]
     apart = [np.abs(a - b).mean() for i, a in enumerate(looks) for b in looks[:i]]
     assert min(apart) > 3

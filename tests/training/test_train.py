@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import shutil
 from pathlib import Path
 
 import jax
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 
 import oyster_jax as oyster
-from oyster_jax.config import ExperimentConfig
+from oyster_jax.config import ExperimentConfig, TrainConfig
 from oyster_jax.config_dict import from_dict
 from oyster_jax.distributed.mesh import make_mesh
 from oyster_jax.errors import OysterError
 from oyster_jax.training import loop
+from oyster_jax.training.tasks import make_tasks
 from oyster_jax.training.train import train
 
 STAGE = ["audio_tokenizer"]  # the quickest; the whole chain has a test of its own
@@ -64,6 +66,7 @@ def test_finished_stages_are_read_and_not_trained_again(trained, tiny, data_fold
     "change, field",
     [
         (lambda c: dataclasses.replace(c, seed=1), "seed: 0 against 1"),
+        (lambda c: dataclasses.replace(c, train=dataclasses.replace(c.train, workers=1)), "workers: 0 against 1"),
         (
             lambda c: dataclasses.replace(c, audio_tokenizer=dataclasses.replace(c.audio_tokenizer, layers=2)),
             "audio_tokenizer.*layers: 1 against 2",
@@ -84,3 +87,22 @@ def test_a_batch_that_does_not_divide_among_the_devices_is_refused(tiny, data_fo
     monkeypatch.setattr("oyster_jax.training.train.make_mesh", make_mesh)
     with pytest.raises(OysterError, match="video_tokenizer: batch 2 does not divide among 8 devices"):
         train(tiny, data_folder, tmp_path)
+
+
+def test_what_a_loss_weighs_is_part_of_a_checkpoint(config):
+    """Beside the model's own sizes; a latent action model that trains beside the dynamics included."""
+    latent = dataclasses.replace(config.dynamics, actions="latent")
+    beside = dataclasses.replace(latent, cotrain_latent=True)
+    for dynamics in (latent, beside):
+        world = dataclasses.replace(config, dynamics=dynamics)
+        before, after = (make_tasks(world, TrainConfig(motion_weight=w)) for w in (1.0, 2.0))
+        changed = {a.name for a, b in zip(before, after) if a.depends != b.depends}
+        assert changed == {"video_tokenizer", "dynamics" if dynamics.cotrain_latent else "latent_action"}
+
+
+def test_a_stage_that_was_not_asked_for_is_not_gone_on_with(trained, tiny, data_folder, tmp_path, monkeypatch):
+    """Its checkpoint is not its last: it stays as it is, and its part is left out of the world."""
+    shutil.copytree(trained[0], tmp_path / "run")
+    stage = dataclasses.replace(tiny.train.audio_tokenizer, steps=7)
+    longer = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, audio_tokenizer=stage))
+    assert set(train(longer, data_folder, tmp_path / "run", ["video_tokenizer"]).params) == {"video_tokenizer"}

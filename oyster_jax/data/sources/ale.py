@@ -45,6 +45,7 @@ class AleSource:
         size = options.size or 64
         self.name = f"ale:{game}"
         self.media = MediaSpec(Fraction(FPS), SAMPLE_RATE, size, size)
+        self.recipe = options.player
         self._game, self._options = game, options
         console = self._console(0)
         self.actions = ActionSpace((ActionFactor("action", tuple(a.name for a in console.getMinimalActionSet())),))

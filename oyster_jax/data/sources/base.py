@@ -32,6 +32,7 @@ class Source(Protocol):
     media: MediaSpec
     actions: ActionSpace
     episodes: int | None
+    recipe: str  # what else shapes the clips: who plays, which files; a recording of another one is not continued
 
     def episode(self, index: int, clip_frames: int) -> Iterator[RawClip]:
         """Plays episode `index`, yielding clips of at most `clip_frames` frames.
@@ -56,3 +57,8 @@ class SourceOptions:
     sample_rate: int | None = None
     policy: str | None = None
     random_share: float = 0.3  # share of frames under random sticky actions, where a policy plays
+
+    @property
+    def player(self) -> str:
+        """The players as a `recipe`."""
+        return f"policy {self.policy or 'own'}, random_share {1.0 if self.policy == 'random' else self.random_share}"

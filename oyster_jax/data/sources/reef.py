@@ -44,7 +44,7 @@ class ReefSource:
     episodes = None
 
     def __init__(self, options: SourceOptions = SourceOptions()):
-        self._seed = options.seed
+        self._seed, self.recipe = options.seed, options.player
         self._random_share = 1.0 if options.policy == "random" else options.random_share
 
     def episode(self, index: int, clip_frames: int) -> Iterator[RawClip]:

@@ -14,11 +14,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from oyster_jax.config import ActionSpace, MediaSpec
+from oyster_jax.config import MAX_PROMPT_BYTES, ActionSpace, MediaSpec
 from oyster_jax.data.sources.base import RawClip, SourceOptions
 from oyster_jax.errors import OysterError
 
-MAX_PROMPT_BYTES = 256
 _TIMED = re.compile(r"(\d+(?:\.\d*)?)[\t ]+(\S.*)")
 _TOLERANCE = 0.0005  # seconds, of a caption's time: people write 0.067 for 1/15
 
@@ -46,6 +45,7 @@ class VideoSource:
         self._files = [p for p in matches if p.is_file() and p.suffix != ".txt"]
         if not self._files:
             raise OysterError(f"no film matches '{pattern}'; give a glob such as 'films/*.mp4'")
+        self.recipe = f"films {', '.join(p.name for p in self._files)}"
         self._captions = [_captions(p) for p in self._files]
         silent = [p for p in self._files if not _has_sound(p)]
         self._notes = [f"{p.name} has no sound track; its sound is recorded as silence" for p in silent]

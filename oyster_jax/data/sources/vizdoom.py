@@ -73,6 +73,7 @@ class VizdoomSource:
         size = options.size or 64
         self.name = f"vizdoom:{scenario}"
         self.media = MediaSpec(FPS, SAMPLE_RATE, size, size)
+        self.recipe = "policy random"
         self._scenario, self._seed = scenario, options.seed
         self._downscale = AreaDownscale(_SCREEN, size, crop=True)
         self._folder = tempfile.TemporaryDirectory(prefix="oyster-doom-")

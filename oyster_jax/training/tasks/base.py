@@ -23,6 +23,7 @@ class Task(Protocol):
 
     name: str
     stage: StageConfig
+    depends: dict  # plain JSON of what the parameters depend on, beside the stage, the seed and the data
 
     def init(self, key: jax.Array) -> dict:
         """Parameters, boxed with their logical axes. Consumes `key`."""

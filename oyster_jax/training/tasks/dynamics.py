@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oyster_jax.config import StageConfig, TrainConfig, WorldConfig
+from oyster_jax.config import MAX_PROMPT_BYTES, StageConfig, TrainConfig, WorldConfig
+from oyster_jax.config_dict import to_dict
 from oyster_jax.models.dynamics import Dynamics, Logits, leading_action
 from oyster_jax.models.video_tokenizer import frame_positions
 from oyster_jax.sampling.maskgit import mask_ratio
@@ -38,6 +39,11 @@ class DynamicsTask:
     @property
     def stage(self) -> StageConfig:
         return self.train.dynamics
+
+    @property
+    def depends(self) -> dict:
+        beside = {"latent_action": self.latent.depends} if self.latent else {}
+        return {"model": to_dict(self.world.dynamics)} | beside
 
     @property
     def model(self) -> Dynamics:
@@ -105,7 +111,7 @@ def init_dynamics(world: WorldConfig, key: jax.Array) -> dict:
     action = jnp.zeros((1, t, len(c.action_sizes)), jnp.int32)
 
     def once(model: Dynamics):
-        prompts = model.read_prompt(jnp.zeros((1, 1, c.text.max_bytes), jnp.uint8))
+        prompts = model.read_prompt(jnp.zeros((1, 1, MAX_PROMPT_BYTES), jnp.uint8))
         zero = jnp.zeros((1, t), jnp.int32)
         masked = jax.tree.map(lambda x: x == 0, tokens)
         return model(tokens, masked, action, zero, zero, prompts, zero)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from oyster_jax.config import StageConfig, TrainConfig, WorldConfig
+from oyster_jax.config_dict import to_dict
 from oyster_jax.models.latent_action import LatentActionModel, observe
 from oyster_jax.models.video_tokenizer import to_uint8
 from oyster_jax.nn.quantizers import usage
@@ -23,6 +24,10 @@ class LatentActionTask:
     @property
     def stage(self) -> StageConfig:
         return self.train.latent_action
+
+    @property
+    def depends(self) -> dict:
+        return {"model": to_dict(self.world.latent_action), "motion_weight": self.train.motion_weight}
 
     @property
     def model(self) -> LatentActionModel:

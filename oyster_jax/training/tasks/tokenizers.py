@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from oyster_jax.config import StageConfig, TrainConfig, WorldConfig
+from oyster_jax.config_dict import to_dict
 from oyster_jax.models.audio_tokenizer import AudioTokenizer
 from oyster_jax.models.video_tokenizer import VideoTokenizer, to_uint8
 from oyster_jax.nn.quantizers import usage
@@ -22,6 +23,12 @@ class VideoTokenizerTask:
     @property
     def stage(self) -> StageConfig:
         return self.train.video_tokenizer
+
+    @property
+    def depends(self) -> dict:
+        t = self.train
+        model = to_dict(self.world.video_tokenizer)
+        return {"model": model, "motion_weight": t.motion_weight, "steadiness": t.steadiness}
 
     @property
     def model(self) -> VideoTokenizer:
@@ -70,6 +77,10 @@ class AudioTokenizerTask:
     @property
     def stage(self) -> StageConfig:
         return self.train.audio_tokenizer
+
+    @property
+    def depends(self) -> dict:
+        return {"model": to_dict(self.world.audio_tokenizer)}
 
     @property
     def model(self) -> AudioTokenizer:
