@@ -14,20 +14,27 @@ from oyster_jax.models.dynamics import Logits
 from oyster_jax.types import TokenFrame
 
 
-def mask_ratio(progress):
-    """The cosine schedule: the share of tokens still masked after `progress` (0 to 1) of the steps."""
-    return np.cos(np.pi / 2 * progress) if isinstance(progress, (float, np.ndarray)) else jnp.cos(np.pi / 2 * progress)
+def mask_ratio(progress: jax.Array) -> jax.Array:
+    """The cosine schedule of training: the share of tokens that is masked, for `progress` 0 to 1."""
+    return jnp.cos(np.pi / 2 * progress)
 
 
-def mask_schedule(tokens: int, steps: int, total: int) -> np.ndarray:
+def mask_schedule(tokens: int, steps: int, total: int, schedule: str) -> np.ndarray:
     """int32 [total]: how many of `tokens` stay masked after each of `total` steps, in `steps` reveals.
 
+    `cosine` reveals few tokens at first and most at last, as the paper does for pictures drawn from nothing. Of a next
+    frame nearly all tokens are certain, and the few that are not (where a ball goes) must not be drawn all at once, or
+    there are two balls or none: `geometric` leaves the same fraction after each step, and one token for the last.
     The reveals are spread over all steps and the last step always reveals the rest; a step may reveal none.
     """
-    done = np.floor(np.arange(1, total + 1) * min(steps, total) / total) / min(steps, total)
-    left = np.floor(tokens * mask_ratio(done) + 1e-6).astype(np.int32)
-    left[-1] = 0
-    return left
+    steps = min(steps, total)
+    done = np.floor(np.arange(1, total + 1) * steps / total)
+    if schedule == "cosine":
+        left = np.floor(tokens * np.cos(np.pi / 2 * done / steps) + 1e-6)
+    else:
+        left = np.ceil(tokens ** (1 - done / max(steps - 1, 1)) - 1e-6)
+    left[done == steps] = 0
+    return left.astype(np.int32)
 
 
 def unmask(
@@ -45,8 +52,8 @@ def unmask(
     """
     total = max(settings.video_steps, settings.audio_steps)
     left = TokenFrame(
-        mask_schedule(tokens.video.shape[1], settings.video_steps, total),
-        mask_schedule(tokens.audio.shape[1], settings.audio_steps, total),
+        mask_schedule(tokens.video.shape[1], settings.video_steps, total, settings.schedule),
+        mask_schedule(tokens.audio.shape[1], settings.audio_steps, total, settings.schedule),
     )
 
     def body(carry, step):

@@ -18,8 +18,9 @@ SURE = SamplingConfig(temperature=0, confidence_noise=1.0)
 @pytest.mark.parametrize("tokens", [1, 2, 7, 64, 1000])
 @pytest.mark.parametrize("steps", [1, 2, 3, 8, 25])
 @pytest.mark.parametrize("more", [0, 1, 17])
-def test_schedules_fall_to_nothing(tokens, steps, more):
-    left = mask_schedule(tokens, steps, steps + more)
+@pytest.mark.parametrize("schedule", ["geometric", "cosine"])
+def test_schedules_fall_to_nothing(tokens, steps, more, schedule):
+    left = mask_schedule(tokens, steps, steps + more, schedule)
     assert len(left) == steps + more and left[-1] == 0
     assert (np.diff(left, prepend=tokens) <= 0).all() and left[0] <= tokens
     assert len(np.unique([*left, tokens])) - 1 <= steps  # no more reveals than asked for
@@ -27,7 +28,12 @@ def test_schedules_fall_to_nothing(tokens, steps, more):
 
 def test_a_schedule_with_as_many_steps_as_it_has_is_the_cosine():
     expected = np.floor(64 * np.cos(np.pi / 2 * np.arange(1, 9) / 8) + 1e-6)
-    np.testing.assert_array_equal(mask_schedule(64, 8, 8), expected)
+    np.testing.assert_array_equal(mask_schedule(64, 8, 8, "cosine"), expected)
+
+
+def test_a_geometric_schedule_ends_with_single_tokens():
+    left = mask_schedule(64, 7, 7, "geometric")
+    np.testing.assert_array_equal(left, [32, 16, 8, 4, 2, 1, 0])
 
 
 def stamp(tokens, masked):
@@ -47,7 +53,7 @@ def test_each_token_is_revealed_once_and_at_its_modalitys_own_pace(n, k, video_s
     settings = dataclasses.replace(SURE, video_steps=video_steps, audio_steps=audio_steps)
     tokens = unmask(stamp, *begin(2, n, k), settings)
     for stamps, count, steps in ((tokens.video, n, video_steps), (tokens.audio, k, audio_steps)):
-        left = np.array([count, *mask_schedule(count, steps, max(video_steps, audio_steps))])
+        left = np.array([count, *mask_schedule(count, steps, max(video_steps, audio_steps), SURE.schedule)])
         expected = np.zeros(40, int)
         np.add.at(expected, left[:-1], left[:-1] - left[1:])
         for row in np.asarray(stamps):
@@ -106,4 +112,6 @@ def test_silence_does_not_crowd_out_the_picture():
 
     unmask(sure_of_sound, *begin(1, 12, 6), settings)
     jax.effects_barrier()
-    assert seen == [*zip([12, *mask_schedule(12, 3, 3)[:-1]], [6, *mask_schedule(6, 3, 3)[:-1]])]
+    assert seen == [
+        *zip([12, *mask_schedule(12, 3, 3, SURE.schedule)[:-1]], [6, *mask_schedule(6, 3, 3, SURE.schedule)[:-1]])
+    ]
