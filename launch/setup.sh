@@ -3,11 +3,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extra="${1:-test}"
+missing=()
 # ViZDoom plays its sound through OpenAL, and is silent without saying so where the library is missing.
-if ! ldconfig -p | grep -q libopenal && command -v apt-get > /dev/null; then
+ldconfig -p | grep -q libopenal || missing+=(libopenal1)
+"${PYTHON:-python3}" -c 'import ensurepip' 2> /dev/null || missing+=(python3-venv)
+if [ ${#missing[@]} -gt 0 ] && command -v apt-get > /dev/null; then
   sudo="$([ "$(id -u)" = 0 ] || echo sudo)"
   $sudo apt-get update -qq
-  $sudo apt-get install -y -qq libopenal1 > /dev/null
+  $sudo apt-get install -y -qq "${missing[@]}" > /dev/null
 fi
 [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
 .venv/bin/pip install -q --upgrade pip

@@ -22,6 +22,11 @@ class Clip(NamedTuple):
     prompt: jax.Array  # uint8 [B, M, P], UTF-8 bytes padded with zeros
     prompt_id: jax.Array  # int32 [B, T], which of the M prompts is in force at each frame
 
+    def first(self, frames: int) -> "Clip":
+        """The clips' first `frames` frames."""
+        cut = jax.tree.map(lambda x: x[:, :frames], self)
+        return cut._replace(prompt=self.prompt)
+
 
 class TokenFrame(NamedTuple):
     """The tokens of one or many frames: video int32 [..., N] and audio int32 [..., K]."""

@@ -14,7 +14,7 @@ from absl import flags
 from oyster_jax.errors import OysterError
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("world", None, "folder of a trained world, or the name of an embedded one", flag_values=FLAGS)
+flags.DEFINE_string("world", None, "folder of a trained world, as `train` exports it", flag_values=FLAGS)
 flags.DEFINE_string("data", None, "data folder made by `oyster record`", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "folder for the report", flag_values=FLAGS)
 flags.DEFINE_integer("frames", 2000, "held-out frames for tokenizers and bits", 32, flag_values=FLAGS)

@@ -15,7 +15,7 @@ from absl import flags
 from oyster_jax.errors import OysterError
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("world", None, "folder of a trained world, or the name of an embedded one", flag_values=FLAGS)
+flags.DEFINE_string("world", None, "folder of a trained world, as `train` exports it", flag_values=FLAGS)
 flags.DEFINE_string("out", "world.mp4", "video file to write", flag_values=FLAGS)
 flags.DEFINE_float("seconds", 10.0, "length", 0.1, 86400, flag_values=FLAGS)
 flags.DEFINE_string("actions", "random", "'random', 'idle', or a script: LEFT*20,RIGHT*20", flag_values=FLAGS)

@@ -70,8 +70,7 @@ def replay(world: World, clip: Clip, context: int, sampling: SamplingConfig | No
     `clip` is a batch of one. Returns (video uint8 [T, H, W, 3], sound float32 [T, S]) of the truth and of the world.
     """
     _, action = tokenize_jit(world, clip)
-    start = Clip(*(x if n == "prompt" else x[:, :context] for n, x in zip(Clip._fields, clip)))
-    begin = jax.jit(prefill)(world, jax.random.key(seed), start)
+    begin = jax.jit(prefill)(world, jax.random.key(seed), clip.first(context))
     video, audio = film(world, begin, np.asarray(action)[0, context - 1 : -1], sampling=sampling)
     return (clip.video[0, context:], clip.audio[0, context:]), (video[1:], audio[1:])
 
@@ -104,10 +103,8 @@ def controllability(
             played = np.asarray(tokenize_jit(world, clip)[1])
         played = np.moveaxis(played[:, context - 1 : context - 1 + longest], 1, 0)
         other = rng.integers(0, sizes, played.shape)
-        start = Clip(*(x if n == "prompt" else x[:, :context] for n, x in zip(Clip._fields, clip)))
-        futures = _two_futures(
-            world, jax.random.fold_in(jax.random.key(seed), i), start, played, other, longest, sampling
-        )
+        key = jax.random.fold_in(jax.random.key(seed), i)
+        futures = _two_futures(world, key, clip.first(context), played, other, longest, sampling)
         truth = np.moveaxis(np.asarray(clip.video[:, context : context + longest]), 1, 0)
         told, random = (psnr_each(np.asarray(f), truth) for f in futures)
         gains.append(told - random)

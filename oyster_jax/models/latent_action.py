@@ -24,7 +24,6 @@ class LatentActionOutput(NamedTuple):
     """What a training pass gives. T - 1 transitions of a clip of T frames."""
 
     code: jax.Array  # int32 [B, T - 1, factors]
-    vector: jax.Array  # float32 [B, T - 1, factors * code_dim], straight through
     loss: jax.Array  # float32 [], what keeps latents apart and codes close to them and in use
     video: jax.Array  # float32 [B, T - 1, H, W, 3], predicted frames 1 .. T-1, about [0, 1]
     sound: jax.Array  # float32 [B, T - 1, patches, bins], predicted spectra of those frames
@@ -93,7 +92,6 @@ class LatentActionModel(nn.Module):
         change = unpatchify(self.video_out(picture), c.patch, c.height, c.width)
         return LatentActionOutput(
             code=jnp.stack([p.code for p in parts], axis=-1),
-            vector=vector,
             loss=loss + narrowness(z),
             video=last_seen(video_BTHWC[:, :-1], hidden).astype(jnp.float32) / 255 + change,
             sound=last_seen(spectra, hidden) + self.sound_out(sound),

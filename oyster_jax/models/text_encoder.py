@@ -54,4 +54,11 @@ class TextEncoder(nn.Module):
         return jnp.where(empty, table(self, "null", (c.tokens, c.width)), out)
 
     def _attention(self, name: str) -> nn.Module:
-        return nn.MultiHeadDotProductAttention(self.cfg.heads, qkv_features=self.cfg.width, name=name)
+        laid = lambda *axes: nn.with_logical_partitioning(nn.initializers.lecun_normal(), axes)
+        return nn.MultiHeadDotProductAttention(
+            self.cfg.heads,
+            qkv_features=self.cfg.width,
+            kernel_init=laid("embed", "heads", "head_dim"),
+            out_kernel_init=laid("heads", "head_dim", "embed"),
+            name=name,
+        )

@@ -20,7 +20,6 @@ from oyster_jax.models.video_tokenizer import VideoTokenizer
 
 SCHEMA = 1
 WORLD_FILE, PARAMS_FILE = "world.json", "params.safetensors"
-EMBEDDED = Path(__file__).parent.parent / "worlds" / "embedded"  # worlds that come with the package, by name
 
 
 MODULES = {
@@ -64,23 +63,21 @@ def save_world(world: World, folder: str | Path, training: dict | None = None) -
     _replace_files({folder / PARAMS_FILE: raw, folder / WORLD_FILE: json.dumps(info, indent=1).encode()})
 
 
-def load(name: str | Path) -> World:
-    """Loads a world: a folder made by `oyster train`, or the name of one that comes with the package.
+def load(folder: str | Path) -> World:
+    """Loads a world, a folder made by `oyster train`.
 
     Raises OysterError if there is none, or if its files are damaged or of another schema.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as load_safetensors
 
-    folder = Path(name)
-    if not folder.exists() and (EMBEDDED / str(name) / WORLD_FILE).exists():
-        folder = EMBEDDED / str(name)
+    folder = Path(folder)
     try:
         info = json.loads((folder / WORLD_FILE).read_text())
         raw = (folder / PARAMS_FILE).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise OysterError(
-            f"no world at {name}: it needs {WORLD_FILE} and {PARAMS_FILE}, as `oyster train` exports"
+            f"no world at {folder}: it needs {WORLD_FILE} and {PARAMS_FILE}, as `oyster train` exports"
         ) from None
     except ValueError as e:
         raise OysterError(f"{folder / WORLD_FILE} is not readable JSON ({e}); export the world again") from None

@@ -58,8 +58,7 @@ def train(
         if stages and task.name not in stages and not finished.exists():
             continue
         params = _run(task, world, experiment, reader, mesh, workdir)
-        parts = params if set(params) == {"dynamics", "latent_action"} else {task.name: params}
-        world = World(world.params | parts, config)
+        world = World(world.params | trained_parts(task.name, params), config)
     if "latent_action" in world.params and reader.info.actions.size > 1 and experiment.train.labelled_frames:
         controls = name_codes(world, reader, experiment.train.labelled_frames)
         world = World(world.params | {"controls": controls}, config)
@@ -98,6 +97,11 @@ def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipRea
     return run_stage(task, data, held_out, mesh, workdir, config, media, seed, keep, dream)
 
 
+def trained_parts(stage: str, params: dict) -> dict:
+    """A stage's parameters as parts of a world: two where a latent action model was trained beside the dynamics."""
+    return params if set(params) == {"dynamics", "latent_action"} else {stage: params}
+
+
 def make_dream(world: World, reader: ClipReader, mesh: Mesh, seed: int, seconds: float = 2.0):
     """A function of the dynamics' parameters in training and a key: what really happened, above what the world makes of
     the same start and the same actions. None where no clip is long enough."""
@@ -108,17 +112,16 @@ def make_dream(world: World, reader: ClipReader, mesh: Mesh, seed: int, seconds:
     options = WindowOptions(frames, batch=1, seed=seed, arrays=("video", "audio", "action"))
     batch = held_out_batch(reader, options)
     clip = Clip(**{n: batch[n] for n in Clip._fields})
-    start = Clip(*(x if n == "prompt" else x[:, :context] for n, x in zip(Clip._fields, clip)))
 
     @partial(jax.jit, out_shardings=replicated(mesh))
     def futures(world: World, key: jax.Array) -> Observation:
         _, action = tokenize(world, clip)
-        state, _ = prefill(world, key, start)
+        state, _ = prefill(world, key, clip.first(context))
         return rollout(world, state, jnp.moveaxis(action[:, context - 1 : -1], 1, 0))[1]
 
     def dream(params: dict, key: jax.Array) -> Sample:
-        parts = params if set(params) == {"dynamics", "latent_action"} else {"dynamics": params}
-        made = jax.device_get(futures(World(world.params | parts, world.config), key))
+        parts = world.params | trained_parts("dynamics", params)
+        made = jax.device_get(futures(World(parts, world.config), key))
         video = np.stack([clip.video[0, context:], made.video[:, 0]])
         return Sample(video, np.stack([clip.audio[0, context:], made.audio[:, 0]]))
 

@@ -10,7 +10,6 @@ import pytest
 from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.rollout import prefill, rollout, tokenize
-from oyster_jax.types import Clip
 
 
 def test_the_guessers_probabilities_sum_to_one():
@@ -85,7 +84,7 @@ CONTEXT, HORIZONS = 5, (1, 3)
 
 def dream(world, clip, seed):
     """`clip` with a future that the world itself made of its actions, as `controllability` will with this seed."""
-    start = Clip(*(x if n == "prompt" else x[:, :CONTEXT] for n, x in zip(Clip._fields, clip)))
+    start = clip.first(CONTEXT)
     actions = jnp.moveaxis(clip.action[:, CONTEXT - 1 : CONTEXT + 2], 1, 0)
 
     @jax.jit

@@ -49,7 +49,6 @@ def test_a_replay_plays_the_clips_own_actions_from_where_its_context_ends(world,
     (truth, sound), (seen, heard) = replay(world, alone, context, seed=7)
     np.testing.assert_array_equal(truth, alone.video[0, context:])
     np.testing.assert_array_equal(sound, alone.audio[0, context:])
-    start = Clip(*(x if n == "prompt" else x[:, :context] for n, x in zip(Clip._fields, alone)))
-    state, _ = jax.jit(rollout.prefill)(world, jax.random.key(7), start)
+    state, _ = jax.jit(rollout.prefill)(world, jax.random.key(7), alone.first(context))
     assert len(seen) == len(heard) == len(truth)
     assert_same_film(seen, by_hand(world, state, alone.action[0, context - 1 : -1]))  # action[t-1] leads to frame t

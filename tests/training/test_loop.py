@@ -1,9 +1,11 @@
 """A stage that was cut off ends in the same bits; one that diverges stops and keeps its last good checkpoint."""
 
+import contextlib
 import dataclasses
 import functools
 import signal
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import grain
 import jax
@@ -155,6 +157,23 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(tm
     checkpoints = Checkpoints(tmp_path / "checkpoints" / "line", {"model": "this"})
     assert checkpoints.latest == kept
     checkpoints.close()
+
+
+@pytest.mark.parametrize(
+    "losses, gradient, diverged",
+    [
+        ((2.0, 1.0, 29.0), 1.0, False),
+        ((2.0, 1.0, 31.0), 1.0, True),
+        ((2.0, 31.0, 1.0), 1.0, False),
+        ((2.0,), np.inf, True),
+    ],
+)
+def test_divergence_is_a_loss_that_stays_high_or_a_gradient_without_end(losses, gradient, diverged):
+    watch = loop.Divergence("line", SimpleNamespace(latest=None))
+    for loss in losses:
+        watch.see({"loss": jnp.float32(loss), "gradient_norm": jnp.float32(gradient)})
+    with pytest.raises(OysterError, match="line diverged before step 9") if diverged else contextlib.nullcontext():
+        watch.check(9)
 
 
 def test_a_checkpoint_of_another_config_is_refused_by_field(tmp_path, config):
