@@ -314,7 +314,7 @@ class SamplingConfig:
 
     video_steps: int = 8
     audio_steps: int = 4
-    schedule: str = "geometric"  # or "cosine": how many tokens each step reveals, see `mask_schedule`
+    schedule: str = "geometric"  # or "cosine": tokens that each step reveals of a next frame, see `mask_schedule`
     temperature: float = 1.0
     confidence_noise: float = 1.0  # Gumbel noise on the ranking, annealed to 0 (MaskGIT's choice temperature)
     action_guidance: float = 0.0  # 0: off; w: logits + w * (logits - logits without the action)

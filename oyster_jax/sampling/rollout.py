@@ -4,6 +4,7 @@
 are pure and traceable and never donate; `compile_step` is the one place that does.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -102,8 +103,10 @@ def reset(
         video = jnp.broadcast_to(image, (batch, *size))[:, None]
         given, _ = world.apply("video_tokenizer", video, frame_positions(batch, 1), method="encode")
         given = given[:, 0]
-    pending, obs = predict(world, state, none, sampling, given)
-    return commit(world, state, pending, sampling), obs
+    # Of a first frame nothing is certain yet: it is drawn as the paper draws pictures, few tokens at first.
+    settings = dataclasses.replace(sampling or world.config.sampling, schedule="cosine")
+    pending, obs = predict(world, state, none, settings, given)
+    return commit(world, state, pending, settings), obs
 
 
 def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Observation]:

@@ -164,6 +164,13 @@ def test_states_can_be_stacked_and_vmapped(world, started, actions):
     assert_close(many, stack(*[step(world, s, actions[0, i : i + 1])[0] for i, s in enumerate(states)]))
 
 
+def test_a_first_frame_is_drawn_as_pictures_are(world, started, actions):
+    begin, go = jax.jit(rollout.reset, static_argnames="sampling"), jax.jit(rollout.step, static_argnums=3)
+    ways = [dataclasses.replace(world.config.sampling, schedule=s, video_steps=4) for s in ("cosine", "geometric")]
+    assert_same(*[begin(world, jax.random.key(0), sampling=s) for s in ways])
+    assert differ(*[go(world, started[0], actions[0], s)[1] for s in ways])
+
+
 def test_an_event_acts_on_the_next_frame_and_not_on_the_past(world, started, actions):
     state, _ = started
     night = rollout.set_prompt(state, rollout.encode_prompt(world, "night"))
