@@ -246,4 +246,4 @@ def test_films_of_ones_own(jobs):
     assert_film(folder / "world" / "world.mp4", 12, 20)
     report = read_report(folder / "report")
     assert report.keys() == COMMON | {"latent_actions"}
-    assert 1 <= report["latent_actions"]["codes_used"][0] <= 8  # though nobody knows what they mean
+    assert report["latent_actions"].keys() == {"codes_used"}  # nobody knows what they mean

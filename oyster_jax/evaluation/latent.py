@@ -8,13 +8,17 @@ from oyster_jax.models.controls import fit_controls, predict_codes
 def latent_report(codes: np.ndarray, controls: np.ndarray, sizes: tuple[int, ...], names: dict[str, int]) -> dict:
     """Codes [X, factors] against true controls [X, C] of the same transitions, whose `names` come with their sizes.
 
-    Codes in use; each control guessed from the code (the commonest of each code, fitted on one half and judged on the
-    other) against always guessing the commonest; normalised mutual information; and how often a map from controls to
-    codes, fitted on the first half's labels, names the code that was inferred, against always the commonest code.
+    Codes in use. Where controls are known: each control guessed from the code (the commonest of each code, fitted on
+    one half and judged on the other) against always guessing the commonest; normalised mutual information; and how
+    often a map from controls to codes, fitted on the first half's labels, names the code that was inferred, against
+    always the commonest code.
     """
     half = len(codes) // 2
     joint_code = np.ravel_multi_index(codes.T, sizes)
-    report = {"codes_used": [len(np.unique(codes[:, i])) for i in range(codes.shape[1])], "controls": {}}
+    report = {"codes_used": [len(np.unique(codes[:, i])) for i in range(codes.shape[1])]}
+    if not names:
+        return report
+    report["controls"] = {}
     for i, (name, size) in enumerate(names.items()):
         control = controls[:, i]
         table = np.zeros((int(np.prod(sizes)), size))

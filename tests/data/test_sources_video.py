@@ -115,6 +115,9 @@ def test_files_are_episodes_in_order_and_repeatable(tmp_path):
     assert source.episodes == 2 and len(video) == 15 and not audio.any()
     assert source.notes() == ["a.mp4 has no sound track; its sound is recorded as silence"]
     assert source.actions.factors == ()
+    alone = source.recipe
+    film(tmp_path / "aa.mp4", seconds=1.0)
+    assert read(tmp_path / "*")[0].recipe != alone  # a recording of the two is not continued with the three
     first, again = (read(tmp_path / "*", 1, clip_frames=n)[1:] for n in (16, 7))
     for a, b in zip(first, again):
         np.testing.assert_array_equal(a, b)

@@ -4,6 +4,7 @@ Frame `t` is the picture shown at `t / fps` seconds after the film's first one; 
 """
 
 import glob
+import hashlib
 import itertools
 import os
 import re
@@ -45,7 +46,8 @@ class VideoSource:
         self._files = [p for p in matches if p.is_file() and p.suffix != ".txt"]
         if not self._files:
             raise OysterError(f"no film matches '{pattern}'; give a glob such as 'films/*.mp4'")
-        self.recipe = f"films {', '.join(p.name for p in self._files)}"
+        names = hashlib.sha256("\n".join(p.name for p in self._files).encode()).hexdigest()
+        self.recipe = f"{len(self._files)} films, names {names[:8]}"
         self._captions = [_captions(p) for p in self._files]
         silent = [p for p in self._files if not _has_sound(p)]
         self._notes = [f"{p.name} has no sound track; its sound is recorded as silence" for p in silent]
