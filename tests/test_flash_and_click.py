@@ -15,7 +15,7 @@ from oyster_jax.media import write_video
 class Flash:
     """Frame t is white, and a click sounds at its sample 0, exactly where action[t-1] was 1."""
 
-    name, episodes = "flash", 1
+    name, episodes, recipe = "flash", 1, ""
     media = MediaSpec(Fraction(15), 15360)
     actions = ActionSpace((ActionFactor("flash", ("off", "on")),))
 
