@@ -8,6 +8,7 @@ from the simulator; one of them is continued under two prompts.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -23,6 +24,7 @@ from oyster_jax.sims import reef
 
 flags.DEFINE_string("world", "runs/reef/world", "a world trained on the reef")
 flags.DEFINE_string("out", "directing.png", "contact sheet to write")
+flags.DEFINE_float("prompt_guidance", None, "guidance on prompts (default: the world's)")
 flags.DEFINE_integer("seed", 0, "seed")
 
 FRAMES = 30  # under the first prompt, and again under the second
@@ -55,6 +57,9 @@ def play(world, key, before, after, actions_TA, image=None) -> jax.Array:
 def main(_):
     values = flags.FLAGS
     world = oyster.load(values.world)
+    if values.prompt_guidance is not None:
+        guided = replace(world.config.sampling, prompt_guidance=values.prompt_guidance)
+        world = replace(world, config=replace(world.config, sampling=guided))
     stills, captions = references(), [reef.caption(s) for s in SCENES]
     prompts = lambda texts: jax.tree.map(
         lambda *x: jnp.concatenate(x, axis=1), *[oyster.encode_prompt(world, text) for text in texts]
@@ -88,6 +93,7 @@ def main(_):
             {
                 "benchmark": "directing",
                 "scenes": len(SCENES),
+                "prompt_guidance": world.config.sampling.prompt_guidance,
                 **{name: round(float(np.mean(hit)), 3) for name, hit in hits.items()},
                 "chance": round(1 / len(SCENES), 3),
                 "image_psnr": round(float(np.mean(kept)), 2),

@@ -35,7 +35,8 @@ def get_config():
             audio_tokenizer=AudioTokenizerConfig(tokens=8, width=96, layers=3),
             latent_action=LatentActionConfig(codes=(8,), encoder=short, decoder=short),
             dynamics=DynamicsConfig(transformer=TransformerConfig(layers=4, width=128, heads=4, window=8)),
-            sampling=SamplingConfig(video_steps=8, audio_steps=4),
+            # So short a training hardly hears a prompt that changes midway; guidance makes up for it.
+            sampling=SamplingConfig(video_steps=8, audio_steps=4, prompt_guidance=3.0),
             train=train,
         )
     )
