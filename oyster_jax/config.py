@@ -377,7 +377,8 @@ class StageConfig:
 
     def __post_init__(self):
         _check_positive(self, "steps", "batch", "frames", "learning_rate", "log_every", "eval_every", "save_every")
-        check(math.isfinite(self.learning_rate) and self.warmup >= 0, "learning_rate and warmup must be numbers of use")
+        check(math.isfinite(self.learning_rate), f"learning_rate must be finite, got {self.learning_rate}")
+        check(self.warmup >= 0, f"warmup must not be negative, got {self.warmup}")
         check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
         check(self.optimizer in ("adamw", "sgd"), f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
         check(0 <= self.loud <= 1 and 0 <= self.ema < 1, "loud must lie in [0, 1], ema in [0, 1)")
