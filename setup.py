@@ -13,6 +13,7 @@ train = [
     "scipy>=1.13,<2",
 ]
 sims = ["ale-py>=0.12,<0.13", "vizdoom>=1.3,<2"]
+gym = ["gymnasium>=1.0,<2"]
 tpu = ["jax[tpu]>=0.10.2,<0.13"]
 # The tests compile for TPUs that need not be there; the compiler comes with libtpu, for Linux on x86-64.
 compiler = [f"{package}; platform_machine == 'x86_64' and sys_platform == 'linux'" for package in tpu]
@@ -37,7 +38,8 @@ setup(
         "media": media,
         "train": media + train,
         "sims": media + train + sims,
-        "test": media + train + sims + test,
+        "gym": gym,
+        "test": media + train + sims + gym + test,
         "tpu": tpu,
         "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
     },

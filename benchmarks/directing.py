@@ -46,7 +46,7 @@ def nearest_scene(frames: np.ndarray, stills: np.ndarray) -> np.ndarray:
 @jax.jit
 def play(world, key, before, after, actions_TA, image=None) -> jax.Array:
     """Sessions that begin under the prompts `before` and have `after` in force half-way: uint8 [B, T + 1, H, W, 3]."""
-    batch = before.k.shape[1]
+    batch = before.k.shape[0]
     actions = jnp.broadcast_to(actions_TA[:, None], (len(actions_TA), batch, actions_TA.shape[1]))
     state, first = oyster.reset(world, key, before, image, batch)
     state, one = oyster.rollout(world, state, actions[:FRAMES])
@@ -62,7 +62,7 @@ def main(_):
         world = replace(world, config=replace(world.config, sampling=guided))
     stills, captions = references(), [reef.caption(s) for s in SCENES]
     prompts = lambda texts: jax.tree.map(
-        lambda *x: jnp.concatenate(x, axis=1), *[oyster.encode_prompt(world, text) for text in texts]
+        lambda *x: jnp.concatenate(x), *[oyster.encode_prompt(world, text) for text in texts]
     )
     key, rng = jax.random.key(values.seed), np.random.default_rng(values.seed)
     actions = jnp.asarray(world_actions(world, "random", 2 * FRAMES, values.seed))

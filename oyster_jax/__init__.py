@@ -3,6 +3,7 @@
 from oyster_jax.config import ActionFactor, ActionSpace, MediaSpec, SamplingConfig, WorldConfig
 from oyster_jax.errors import OysterError
 from oyster_jax.models.world_model import World, load, save_world
+from oyster_jax.sampling.env import WorldEnv
 from oyster_jax.sampling.rollout import (
     RolloutState,
     commit,
@@ -28,6 +29,7 @@ __all__ = [
     "SamplingConfig",
     "World",
     "WorldConfig",
+    "WorldEnv",
     "commit",
     "compile_step",
     "encode_prompt",

@@ -113,12 +113,18 @@ class TransformerConfig:
     kv_heads: int = 0  # 0: as many as heads; fewer: grouped queries
     mlp_ratio: int = 4
     window: int = 8
+    temporal_every: int = 1  # temporal attention in every n-th layer only; the others need no memory
     dtype: str = "float32"  # activations; parameters and softmax stay float32
     remat: bool = False  # recompute activations in the backward pass: less memory, a third more arithmetic
+    scan_layers: bool = False  # compile one layer and loop over it: for deep stacks in training, never in a rollout
 
     def __post_init__(self):
         _check_positive(self, "width", "heads", "mlp_ratio")
         check(self.layers > 0 and self.window > 1, "a transformer needs at least one layer and a window of two frames")
+        check(
+            self.temporal_every > 0 and self.layers % self.temporal_every == 0,
+            f"layers {self.layers} is not a multiple of temporal_every {self.temporal_every}",
+        )
         check(
             self.width % (2 * self.heads) == 0,
             f"width {self.width} must be a multiple of twice the number of heads ({self.heads}): rotary angles "
@@ -138,6 +144,11 @@ class TransformerConfig:
     def groups(self) -> int:
         """Key/value heads actually made."""
         return self.kv_heads or self.heads
+
+    @property
+    def memories(self) -> int:
+        """Layers that remember: those with temporal attention."""
+        return self.layers // self.temporal_every
 
 
 @dataclass(frozen=True)

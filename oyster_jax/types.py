@@ -43,7 +43,12 @@ class Observation(NamedTuple):
 
 
 class KV(NamedTuple):
-    """Keys and values, [..., heads, head_dim] each; the axes before are named by whoever holds them."""
+    """Keys and values; the axes are named by whoever holds them."""
 
     k: jax.Array
     v: jax.Array
+
+
+# Temporal K/V [B, N, groups, F, head_dim] of F frames, one for each layer that looks back. (Where layers are scanned,
+# in training: one KV with those layers in front.)
+Past = tuple[KV, ...]

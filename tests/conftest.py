@@ -120,10 +120,10 @@ def clip(config):
 
 
 @pytest.fixture(scope="session")
-def prompts_TLBMP(world, clip):
-    """The clip's prompts as `set_prompt` takes them, for each frame the one in force: [T, L, B, 2, ...]."""
+def prompts_TBMLP(world, clip):
+    """The clip's prompts as `set_prompt` takes them, for each frame the one in force: [T, B, 2, L, ...]."""
     kv = jax.jit(lambda world, prompt: world.apply("dynamics", prompt, method="read_prompt"))(world, clip.prompt)
-    frame = lambda x, i: jnp.stack([x[:, jnp.arange(3), i], x[:, :, -1]], axis=2)
+    frame = lambda x, i: jnp.stack([x[jnp.arange(3), i], x[:, -1]], axis=1)
     return jax.tree.map(lambda x: jnp.stack([frame(x, i) for i in clip.prompt_id.T]), kv)
 
 

@@ -19,7 +19,7 @@ from oyster_jax.nn.quantizers import Quantized, Quantizer
 class AudioState(NamedTuple):
     """What one side of the tokenizer remembers between frames."""
 
-    convs: jax.Array  # [L, B, kernel - 1, D], the last inputs of each layer's convolution
+    convs: jax.Array  # [B, L, kernel - 1, D], the last inputs of each layer's convolution
     edge: jax.Array  # float32 [B, context] samples already heard (encoder), or [B, overlap] still to fade (decoder)
 
 
@@ -50,7 +50,8 @@ class AudioTokenizer(nn.Module):
             CausalConvBlock,
             variable_axes={"params": 0},
             split_rngs={"params": True},
-            in_axes=0,
+            in_axes=1,
+            out_axes=1,
             length=c.layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
@@ -110,7 +111,7 @@ class AudioTokenizer(nn.Module):
 def initial_state(cfg: AudioTokenizerConfig, batch: int, edge: int) -> AudioState:
     """Silence before the first sample. `edge` is cfg.context for the encoder, cfg.overlap for the decoder."""
     return AudioState(
-        jnp.zeros((cfg.layers, batch, cfg.kernel - 1, cfg.width), cfg.dtype), jnp.zeros((batch, edge), jnp.float32)
+        jnp.zeros((batch, cfg.layers, cfg.kernel - 1, cfg.width), cfg.dtype), jnp.zeros((batch, edge), jnp.float32)
     )
 
 

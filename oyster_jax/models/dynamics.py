@@ -15,7 +15,7 @@ from oyster_jax.config import DynamicsConfig
 from oyster_jax.models.text_encoder import TextEncoder
 from oyster_jax.nn.layers import dense, embed, table
 from oyster_jax.nn.transformer import STTransformer
-from oyster_jax.types import KV, TokenFrame
+from oyster_jax.types import KV, Past, TokenFrame
 
 
 class Logits(NamedTuple):
@@ -43,7 +43,7 @@ class Dynamics(nn.Module):
         self.audio_head = dense(c.audio_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
 
     def read_prompt(self, prompt_BMP: jax.Array) -> KV:
-        """Prompts uint8 [B, M, MAX_PROMPT_BYTES] to every layer's K/V [L, B, M + 1, P, groups, head_dim].
+        """Prompts uint8 [B, M, MAX_PROMPT_BYTES] to every layer's K/V [B, M + 1, L, P, groups, head_dim].
 
         Entry M is the null prompt: the condition that guidance drops to.
         """
@@ -51,10 +51,15 @@ class Dynamics(nn.Module):
         prompt = jnp.concatenate([prompt_BMP, jnp.zeros((b, 1, size), prompt_BMP.dtype)], axis=1)
         e_p = self.text(prompt.reshape(b * (m + 1), size))
         kv = self.text_kv(e_p).reshape(b, m + 1, *e_p.shape[1:2], *self.text_kv.features)
-        k, v = jnp.moveaxis(kv, (3, 4), (0, 1)).swapaxes(0, 1)
-        return KV(k, v)
+        return KV(*jnp.moveaxis(kv, 4, 0).swapaxes(3, 4))
 
-    def __call__(
+    def __call__(self, *args, **kwargs) -> tuple[Logits, Past]:
+        """Logits of every token, and the present's K/V. Takes what `features` takes."""
+        x, present = self.features(*args, **kwargs)
+        video, audio = jnp.split(x[:, :, 1:], [self.cfg.video_tokens], axis=2)
+        return Logits(self.video_head(video), self.audio_head(audio)), present
+
+    def features(
         self,
         tokens: TokenFrame,
         masked: TokenFrame | None,
@@ -63,10 +68,10 @@ class Dynamics(nn.Module):
         position_BT: jax.Array,
         prompt: KV,
         prompt_id_BT: jax.Array,
-        past: KV | None = None,
+        past: Past | None = None,
         past_mask: jax.Array | None = None,
-    ) -> tuple[Logits, KV]:
-        """Logits of every token, and the present's K/V.
+    ) -> tuple[jax.Array, Past]:
+        """What the logits are made of, [B, T, 1 + N + K, D], and the present's K/V.
 
         tokens: int32 [B, T, N] and [B, T, K]; `masked`, bool of the same shapes, hides those that are to be predicted.
         action_BTA: the action that *led to* each frame, -1 for none.
@@ -74,12 +79,9 @@ class Dynamics(nn.Module):
         prompt, prompt_id_BT: from `read_prompt`, and which entry is in force at each frame.
         past, past_mask: as for `STTransformer`.
         """
-        c = self.cfg
         x = self._embed(tokens, masked, action_BTA, level_BT)
         force = jax.tree.map(lambda a: _select(a, prompt_id_BT), prompt)
-        x, present = self.transformer(x, position_BT, past, past_mask, force)
-        video, audio = jnp.split(x[:, :, 1:], [c.video_tokens], axis=2)
-        return Logits(self.video_head(video), self.audio_head(audio)), present
+        return self.transformer(x, position_BT, past, past_mask, force)
 
     def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, action_BTA, level_BT) -> jax.Array:
         c = self.cfg
@@ -98,8 +100,8 @@ class Dynamics(nn.Module):
 
 
 def _select(kv: jax.Array, prompt_id_BT: jax.Array) -> jax.Array:
-    """[L, B, M, P, ...] and int32 [B, T] to [L, B, T, P, ...]."""
-    return jax.vmap(lambda entry, ids: entry[:, ids], (1, 0), 1)(kv, prompt_id_BT)
+    """[B, M, L, P, ...] and int32 [B, T] to [B, T, L, P, ...]."""
+    return jax.vmap(lambda entry, ids: entry[ids])(kv, prompt_id_BT)
 
 
 def leading_action(action_BTA: jax.Array) -> jax.Array:

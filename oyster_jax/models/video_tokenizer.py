@@ -8,7 +8,7 @@ from oyster_jax.config import VideoTokenizerConfig
 from oyster_jax.nn.layers import dense, table
 from oyster_jax.nn.quantizers import Quantized, Quantizer
 from oyster_jax.nn.transformer import STTransformer
-from oyster_jax.types import KV
+from oyster_jax.types import Past
 
 
 def patchify(video_BTHWC: jax.Array, patch: int) -> jax.Array:
@@ -50,7 +50,7 @@ class VideoTokenizer(nn.Module):
         self.decoder = STTransformer(c.decoder)
         self.patch_out = dense(c.patch * c.patch * 3, ("embed", None), "float32", bias=True, scale=0.1)
 
-    def latents(self, video_BTHWC, position_BT, past: KV | None = None, past_mask=None) -> tuple[jax.Array, KV]:
+    def latents(self, video_BTHWC, position_BT, past: Past | None = None, past_mask=None) -> tuple[jax.Array, Past]:
         """uint8 [B, T, H, W, 3] to what is quantized, float32 [B, T, N, code_dim], and the present's K/V."""
         c = self.cfg
         pixels = video_BTHWC.astype(jnp.float32) / 127.5 - 1
@@ -58,16 +58,16 @@ class VideoTokenizer(nn.Module):
         x, present = self.encoder(x, position_BT, past, past_mask)
         return self.to_code(x), present
 
-    def encode(self, video_BTHWC, position_BT, past: KV | None = None, past_mask=None) -> tuple[jax.Array, KV]:
+    def encode(self, video_BTHWC, position_BT, past: Past | None = None, past_mask=None) -> tuple[jax.Array, Past]:
         """uint8 [B, T, H, W, 3] to tokens int32 [B, T, N] and the present's K/V."""
         z, present = self.latents(video_BTHWC, position_BT, past, past_mask)
         return self.quantizer(z).code, present
 
-    def decode(self, tokens_BTN, position_BT, past: KV | None = None, past_mask=None) -> tuple[jax.Array, KV]:
+    def decode(self, tokens_BTN, position_BT, past: Past | None = None, past_mask=None) -> tuple[jax.Array, Past]:
         """Tokens int32 [B, T, N] to pixels float32 [B, T, H, W, 3], about [0, 1], and the present's K/V."""
         return self.paint(self.quantizer.lookup(tokens_BTN), position_BT, past, past_mask)
 
-    def paint(self, vector, position_BT, past: KV | None = None, past_mask=None) -> tuple[jax.Array, KV]:
+    def paint(self, vector, position_BT, past: Past | None = None, past_mask=None) -> tuple[jax.Array, Past]:
         """Code vectors float32 [B, T, N, code_dim] to pixels, as `decode`."""
         c = self.cfg
         x = self.from_code(vector) + self.place_out.astype(c.decoder.dtype)

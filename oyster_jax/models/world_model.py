@@ -1,6 +1,7 @@
 """The bundle of a trained world: config and parameters, and the folder that holds them."""
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from oyster_jax.config import WorldConfig
+from oyster_jax.config import TransformerConfig, WorldConfig
 from oyster_jax.config_dict import from_dict, to_dict
 from oyster_jax.errors import OysterError
 from oyster_jax.models.audio_tokenizer import AudioTokenizer
@@ -45,6 +46,31 @@ class World:
 
 
 jax.tree_util.register_dataclass(World, data_fields=["params"], meta_fields=["config"])
+
+
+def unroll_layers(world: World) -> World:
+    """The same world with each layer's weights apart, as a rollout wants them: a stack trained with `scan_layers` would
+    be sliced, and so copied, in every MaskGIT step."""
+
+    def unroll(tree):
+        if not isinstance(tree, dict):
+            return tree
+        out = {k: unroll(v) for k, v in tree.items() if k != "blocks"}
+        if "blocks" in tree:
+            count = len(jax.tree.leaves(tree["blocks"])[0])
+            out |= {f"block_{i}": jax.tree.map(lambda x, i=i: x[i], tree["blocks"]) for i in range(count)}
+        return out
+
+    def apart(config):
+        if isinstance(config, TransformerConfig):
+            return dataclasses.replace(config, scan_layers=False)
+        if not dataclasses.is_dataclass(config):
+            return config
+        parts = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+        changed = {k: apart(v) for k, v in parts.items()}
+        return dataclasses.replace(config, **{k: v for k, v in changed.items() if v is not parts[k]})
+
+    return World(unroll(world.params), apart(world.config))
 
 
 def save_world(world: World, folder: str | Path, training: dict | None = None) -> None:

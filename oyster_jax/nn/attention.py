@@ -92,24 +92,31 @@ class TemporalAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTND, angles, past: KV | None, past_mask) -> tuple[jax.Array, KV]:
-        """Returns the output and the present's keys and values [B, T, N, groups, head_dim].
+        """Returns the output and the present's keys and values [B, N, groups, T, head_dim].
 
-        `past`: keys and values [B, F, N, groups, head_dim] of F other frames, `past_mask` bool [B or 1, T, F] says
+        `past`: keys and values [B, N, groups, F, head_dim] of F other frames, `past_mask` bool [B or 1, T, F] says
         which of them a frame may read. None: the past of each frame are the frames of `x` itself.
+        Frames come last but one, as the matmuls want them: a past in any other order is copied whole to be read.
         """
         c = self.cfg
         q, k, v = project(c, x_BTND)
         q, k = rotate(q, angles), rotate(k, angles)
-        present = KV(k, v)
+        present = KV(jnp.moveaxis(k, 1, 3), jnp.moveaxis(v, 1, 3))
         past = present if past is None else past
         q = q.reshape(*q.shape[:-2], c.groups, c.heads // c.groups, c.head_dim)
-        old = jnp.einsum("btnghd,bfngd->bnghtf", q, past.k.astype(q.dtype), preferred_element_type=jnp.float32)
-        own = jnp.einsum("btnghd,btngd->bnght", q, k, preferred_element_type=jnp.float32)[..., None]
-        old = jnp.where(past_mask[:, None, None, None], old, -jnp.inf)
-        weights = jax.nn.softmax(jnp.concatenate([old, own], -1) * c.head_dim**-0.5, axis=-1).astype(v.dtype)
-        out = jnp.einsum("bnghtf,bfngd->btnghd", weights[..., :-1], past.v.astype(v.dtype))
-        out += jnp.einsum("bnght,btngd->btnghd", weights[..., -1], v)
-        return merge(c, out), present
+        # Queries and keys are of unit RMS, so no logit exceeds sqrt(head_dim): the softmax needs no maximum, and past
+        # and present need not be joined into one array first.
+        scale = c.head_dim**-0.5
+        old = jnp.einsum("btnghd,bngfd->bnghtf", q, past.k.astype(q.dtype), preferred_element_type=jnp.float32)
+        own = jnp.einsum("btnghd,btngd->bnght", q, k, preferred_element_type=jnp.float32)
+        old = jnp.where(past_mask[:, None, None, None], jnp.exp(old * scale), 0)
+        own = jnp.exp(own * scale)[..., None]
+        # In the order of the operands: asked for another one, XLA would turn the past around.
+        out = jnp.einsum("bnghtf,bngfd->bnghtd", old.astype(v.dtype), past.v.astype(v.dtype))
+        out = (out + own.astype(v.dtype) * present.v[:, :, :, None]) / (old.sum(-1, keepdims=True) + own).astype(
+            v.dtype
+        )
+        return merge(c, jnp.moveaxis(out, 4, 1)), present
 
 
 def project(c: TransformerConfig, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -1,31 +1,54 @@
-"""The ST-transformer (Genie, arXiv 2402.15391): spatial attention, temporal attention, MLP; layers are scanned."""
+"""The ST-transformer (Genie, arXiv 2402.15391): spatial attention, temporal attention, MLP."""
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from oyster_jax.config import TransformerConfig
 from oyster_jax.nn.attention import SpatialAttention, TemporalAttention, banded_mask, rotary_angles
 from oyster_jax.nn.layers import MLP, norm
-from oyster_jax.types import KV
+from oyster_jax.types import KV, Past
 
 
-class STBlock(nn.Module):
-    """One layer. Takes and returns the tokens [B, T, N, D] and, beside them, the present's temporal K/V."""
+class STLayer(nn.Module):
+    """One layer. Takes and returns the tokens [B, T, N, D] and, where it looks back, the present's temporal K/V."""
 
     cfg: TransformerConfig
+    temporal: bool  # whether it looks back
 
     @nn.compact
     def __call__(self, x_BTND, angles, past: KV | None, past_mask, prompt: KV | None, grid):
         c = self.cfg
         x = x_BTND + SpatialAttention(c, name="spatial")(norm(c.dtype, "norm_spatial")(x_BTND), prompt, grid)
-        y, present = TemporalAttention(c, name="temporal")(norm(c.dtype, "norm_temporal")(x), angles, past, past_mask)
-        x = x + y
+        present = None
+        if self.temporal:
+            attend = TemporalAttention(c, name="temporal")
+            y, present = attend(norm(c.dtype, "norm_temporal")(x), angles, past, past_mask)
+            x = x + y
         x = x + MLP(c.width, c.mlp_ratio, c.dtype, name="mlp")(norm(c.dtype, "norm_mlp")(x))
         return x, present
 
 
+class STBlock(nn.Module):
+    """`temporal_every` layers, the last of which looks back: what a scan over a deep stack repeats.
+
+    prompt: K/V [B, T, layers, P, groups, head_dim] of these layers.
+    """
+
+    cfg: TransformerConfig
+
+    @nn.compact
+    def __call__(self, x, angles, past: KV | None, past_mask, prompt: KV | None, grid):
+        c = self.cfg
+        layer = nn.remat(STLayer, prevent_cse=not c.scan_layers) if c.remat else STLayer
+        for i in range(c.temporal_every):
+            own = jax.tree.map(lambda a, i=i: a[:, :, i], prompt)
+            x, present = layer(c, i == c.temporal_every - 1, name=f"layer_{i}")(x, angles, past, past_mask, own, grid)
+        return x, present
+
+
 class STTransformer(nn.Module):
-    """A stack of STBlocks over tokens [B, T, N, D], causal in time, all-to-all within a frame."""
+    """A stack of STLayers over tokens [B, T, N, D], causal in time, all-to-all within a frame."""
 
     cfg: TransformerConfig
 
@@ -34,32 +57,43 @@ class STTransformer(nn.Module):
         self,
         x_BTND: jax.Array,
         position_BT: jax.Array,
-        past: KV | None = None,
+        past: Past | None = None,
         past_mask: jax.Array | None = None,
         prompt: KV | None = None,
         grid: tuple[jax.Array, jax.Array] | None = None,
-    ) -> tuple[jax.Array, KV]:
-        """Returns normed tokens [B, T, N, D] and the present's K/V [L, B, T, N, groups, head_dim].
+    ) -> tuple[jax.Array, Past]:
+        """Returns normed tokens [B, T, N, D] and the present's K/V, of T frames.
 
         position_BT: the frames' number in their session (only differences matter).
-        past, past_mask: K/V [L, B, F, N, groups, head_dim] of F frames and which of them each frame may read, bool
-          [B or 1, T, F]. Without a mask, frame t reads `past[t - window + 1 .. t - 1]` (F = T); without a past either,
-          those frames are its own: the whole history in one pass.
-        prompt: K/V [L, B, T, P, groups, head_dim] of the prompt in force at each frame.
+        past, past_mask: K/V of F frames and which of them each frame may read, bool [B or 1, T, F]. Without a mask,
+          frame t reads `past[t - window + 1 .. t - 1]` (F = T); without a past either, those frames are its own: the
+          whole history in one pass.
+        prompt: K/V [B, T, L, P, groups, head_dim] of the prompt in force at each frame.
         grid: the tokens' places within the frame, from `grid_angles`; None where embeddings alone tell them.
         """
         c = self.cfg
         if past_mask is None:
             past_mask = banded_mask(x_BTND.shape[1], c.window)
-        block = nn.remat(STBlock, prevent_cse=False) if c.remat else STBlock
-        layers = nn.scan(
-            block,
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=(nn.broadcast, 0, nn.broadcast, 0, nn.broadcast),
-            length=c.layers,
-            metadata_params={nn.PARTITION_NAME: "layers"},
-        )
-        angles = rotary_angles(position_BT[..., None, None], c.head_dim)
-        x, present = layers(c, name="layers")(x_BTND.astype(c.dtype), angles, past, past_mask, prompt, grid)
+        x, angles = x_BTND.astype(c.dtype), rotary_angles(position_BT[..., None, None], c.head_dim)
+        # The layers of block i, [:, :, i] of the prompt in the order of a scan.
+        blocks = lambda a: jnp.moveaxis(a.reshape(*a.shape[:2], c.memories, c.temporal_every, *a.shape[3:]), 2, 0)
+        prompt = jax.tree.map(blocks, prompt)
+        if c.scan_layers:
+            scan = nn.scan(
+                STBlock,
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                in_axes=(nn.broadcast, 0, nn.broadcast, 0, nn.broadcast),
+                length=c.memories,
+                metadata_params={nn.PARTITION_NAME: "layers"},
+            )
+            x, present = scan(c, name="blocks")(x, angles, past, past_mask, prompt, grid)
+        else:
+            # Each block has arrays of its own: a slice of stacked ones would be copied at every step of a rollout.
+            present = []
+            for i in range(c.memories):
+                own = jax.tree.map(lambda a, i=i: a[i], prompt)
+                x, now = STBlock(c, name=f"block_{i}")(x, angles, past and past[i], past_mask, own, grid)
+                present.append(now)
+            present = tuple(present)
         return norm(c.dtype, "norm")(x), present

@@ -1,4 +1,4 @@
-"""Ring buffers of the temporal K/V of past frames, [L, B, window - 1, N, groups, head_dim].
+"""Ring buffers of the temporal K/V of past frames, [B, N, groups, window - 1, head_dim] for each layer that looks back.
 
 Frame t lives in slot t % (window - 1), so the oldest frame is overwritten just when it falls out of the window.
 Layers read a cache and return the present's K/V; `write` is the only place that changes one.
@@ -8,13 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from oyster_jax.config import TransformerConfig
-from oyster_jax.types import KV
+from oyster_jax.errors import check
+from oyster_jax.types import KV, Past
 
 
-def init_cache(cfg: TransformerConfig, batch: int, tokens: int) -> KV:
+def init_cache(cfg: TransformerConfig, batch: int, tokens: int) -> Past:
     """An empty cache for frames of `tokens` tokens."""
-    shape = (cfg.layers, batch, cfg.window - 1, tokens, cfg.groups, cfg.head_dim)
-    return KV(jnp.zeros(shape, cfg.dtype), jnp.zeros(shape, cfg.dtype))
+    check(not cfg.scan_layers, "a rollout needs a world whose layers are not scanned: unroll_layers(world)")
+    shape = (batch, tokens, cfg.groups, cfg.window - 1, cfg.head_dim)
+    empty = lambda: jnp.zeros(shape, cfg.dtype)
+    return tuple(KV(empty(), empty()) for _ in range(cfg.memories))
 
 
 def past_mask(position_B: jax.Array, window: int) -> jax.Array:
@@ -22,17 +25,24 @@ def past_mask(position_B: jax.Array, window: int) -> jax.Array:
     return (jnp.arange(window - 1) < position_B[:, None])[:, None]
 
 
-def write(cache: KV, present: KV, position_B: jax.Array, active_B: jax.Array) -> KV:
-    """Writes K/V [L, B, T, N, groups, head_dim] of frames `position .. position + T - 1` into their slots.
+def write(cache: Past, present: Past, position_B: jax.Array, active_B: jax.Array, read: jax.Array) -> Past:
+    """Writes K/V [B, N, groups, T, head_dim] of frames `position .. position + T - 1` into their slots, in all layers.
 
     Only the last window - 1 of them are kept. Elements that are not active keep their cache to the bit.
+    read: float [B, ...] that was computed from the cache after its last reading. The write waits for it: where XLA may
+    order the two as it likes, it writes into a copy of every buffer.
     """
-    slots = cache.k.shape[2]
-    batch, frames = present.k.shape[1:3]
+    slots = cache[0].k.shape[3]
+    batch, frames = len(position_B), present[0].k.shape[3]
     skip = max(0, frames - slots)
     frame = position_B[:, None] + jnp.arange(skip, frames)
     # A slot out of range is dropped by the scatter: nothing is selected over whole buffers.
     slot = jnp.where(active_B[:, None], frame % slots, slots)
+    slot += (read.reshape(batch, -1)[:, :1] > jnp.inf).astype(jnp.int32)  # nothing is
     element = jnp.arange(batch)[:, None]
-    put = lambda old, new: old.at[:, element, slot].set(new[:, :, skip:].astype(old.dtype), mode="drop")
-    return KV(put(cache.k, present.k), put(cache.v, present.v))
+
+    def put(old, new):
+        new = jnp.moveaxis(new[:, :, :, skip:], 3, 1)  # indexed axes come first
+        return old.at[element, :, :, slot].set(new.astype(old.dtype), mode="drop")
+
+    return jax.tree.map(put, cache, present)

@@ -18,18 +18,19 @@ from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.video_tokenizer import frame_positions, to_uint8
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling import cache, maskgit
-from oyster_jax.types import KV, Clip, Observation, TokenFrame
+from oyster_jax.types import KV, Clip, Observation, Past, TokenFrame
 
 
 class RolloutState(NamedTuple):
-    """Everything about B sessions. Elements may differ in age, prompt and whether they are active."""
+    """Everything about B sessions, which come first in every leaf. They may differ in age, prompt, and in whether they
+    are active."""
 
     key: jax.Array  # typed keys [B]
     position: jax.Array  # int32 [B], frames committed
     active: jax.Array  # bool [B]; a paused session's state stays unchanged to the bit
-    prompt: KV  # [L, B, 2, P, groups, head_dim]: the prompt in force, and the null prompt
-    dynamics: KV  # ring buffers of past K/V, see `sampling.cache`
-    video: KV  # the same, of the video decoder
+    prompt: KV  # [B, 2, L, P, groups, head_dim]: the prompt in force, and the null prompt
+    dynamics: Past  # ring buffers of past K/V, see `sampling.cache`
+    video: Past  # the same, of the video decoder
     audio: AudioState  # of the sound decoder
 
 
@@ -39,12 +40,13 @@ class Pending(NamedTuple):
     tokens: TokenFrame  # [B, N], [B, K]
     action: jax.Array  # int32 [B, A]
     key: jax.Array  # the sessions' next keys
-    video: KV  # the video decoder's present K/V
+    video: Past  # the video decoder's present K/V
     audio: AudioState
+    read: jax.Array  # float [B, 3], known when the video decoder's memory has been read, see `cache.write`
 
 
 def encode_prompt(world: World, text: str = "") -> KV:
-    """A prompt as every layer's K/V [L, 1, 2, P, groups, head_dim], ready for `reset` and `set_prompt`.
+    """A prompt as every layer's K/V [1, 2, L, P, groups, head_dim], ready for `reset` and `set_prompt`.
 
     The empty prompt is no prompt. Raises OysterError over 256 bytes.
     """
@@ -68,7 +70,7 @@ def init_state(world: World, key: jax.Array, prompt: KV | None = None, batch: in
     """A state before its first frame. Consumes `key` (one typed key, split for the elements)."""
     c = world.config
     prompt = encode_prompt(world) if prompt is None else prompt
-    spread = lambda x: jnp.copy(jnp.broadcast_to(x, (x.shape[0], batch, *x.shape[2:])))  # see `set_prompt`
+    spread = lambda x: jnp.copy(jnp.broadcast_to(x, (batch, *x.shape[1:])))  # see `set_prompt`
     return RolloutState(
         key=jax.random.split(key, batch),
         position=jnp.zeros(batch, jnp.int32),
@@ -120,16 +122,17 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
     tokens, action = tokenize(world, clip)
     prompts = world.apply("dynamics", clip.prompt, method="read_prompt")
     level = jnp.zeros((batch, frames), jnp.int32)
-    _, present = world.apply("dynamics", tokens, None, leading_action(action), level, position, prompts, clip.prompt_id)
+    told = (tokens, None, leading_action(action), level, position, prompts, clip.prompt_id)
+    x, present = world.apply("dynamics", *told, method="features")
     pixels, video = world.apply("video_tokenizer", tokens.video, position, method="decode")
     sound, audio = world.apply("audio_tokenizer", tokens.audio, method="decode")
     last = clip.prompt_id[:, -1]
-    force = lambda x: jnp.stack([x[:, jnp.arange(batch), last], x[:, :, -1]], axis=2)
+    force = lambda x: jnp.stack([x[jnp.arange(batch), last], x[:, -1]], axis=1)
     state = state._replace(
         position=state.position + frames,
         prompt=jax.tree.map(force, prompts),
-        dynamics=cache.write(state.dynamics, present, state.position, state.active),
-        video=cache.write(state.video, video, state.position, state.active),
+        dynamics=cache.write(state.dynamics, present, state.position, state.active, x),
+        video=cache.write(state.video, video, state.position, state.active, pixels),
         audio=audio,
     )
     return state, Observation(to_uint8(pixels[:, -1]), jnp.clip(sound[:, -1], -1, 1))
@@ -183,25 +186,24 @@ def predict(
         method="decode",
     )
     sound, audio = world.apply("audio_tokenizer", tokens.audio[:, None], state.audio, method="decode")
-    pending = Pending(tokens, action_BA, next_key, video, audio)
-    return pending, Observation(to_uint8(pixels[:, 0]), jnp.clip(sound[:, 0], -1, 1))
+    obs = Observation(to_uint8(pixels[:, 0]), jnp.clip(sound[:, 0], -1, 1))
+    return Pending(tokens, action_BA, next_key, video, audio, pixels[:, 0, 0, 0]), obs
 
 
 def commit(world: World, state: RolloutState, pending: Pending, sampling: SamplingConfig | None = None) -> RolloutState:
     """Makes a predicted frame part of the past, in the sessions that are active."""
     settings = sampling or world.config.sampling
     level = jnp.full_like(state.position, settings.commit_level)[:, None]
-    _, present = _forward(world, state, pending.tokens, None, pending.action, level)
+    told = (pending.tokens, None, pending.action[:, None], level)
+    x, present = _forward(world, state, *told, method="features")
     on = state.active
-    keep = lambda new, old, axis: jnp.where(jnp.expand_dims(on, [i for i in range(new.ndim) if i != axis]), new, old)
+    keep = lambda new, old: jnp.where(jnp.expand_dims(on, range(1, new.ndim)), new, old)
     return state._replace(
         key=jnp.where(on, pending.key, state.key),
         position=state.position + on,
-        dynamics=cache.write(state.dynamics, present, state.position, on),
-        video=cache.write(state.video, pending.video, state.position, on),
-        audio=AudioState(
-            keep(pending.audio.convs, state.audio.convs, 1), keep(pending.audio.edge, state.audio.edge, 0)
-        ),
+        dynamics=cache.write(state.dynamics, present, state.position, on, x),
+        video=cache.write(state.video, pending.video, state.position, on, pending.read),
+        audio=jax.tree.map(keep, pending.audio, state.audio),
     )
 
 
@@ -226,41 +228,56 @@ def rollout(
 def compile_step(world: World, batch: int = 1, donate: bool = True, sampling: SamplingConfig | None = None):
     """`step` with the world bound, compiled ahead for `batch` sessions: `fast(state, action) -> (state, obs)`.
 
-    With `donate` the state passed in is used up (its buffers are written in place): keep only the returned one.
+    Two programs, `predict` and `commit`: the frame is there when the first is done, and the second runs while the
+    caller looks at it. With `donate` the state passed in is used up (its buffers are written in place): keep only the
+    returned one.
     """
     action = jax.ShapeDtypeStruct((batch, len(world.config.played_actions.factors)), jnp.int32)
     state = jax.eval_shape(lambda w, k: init_state(w, k, batch=batch), world, jax.random.key(0))
-    run = jax.jit(lambda w, s, a: step(w, s, a, sampling), donate_argnums=1 if donate else ())
-    compiled = run.lower(world, state, action).compile()
-    return lambda state, action: compiled(world, state, action)
+    show = jax.jit(lambda w, s, a: predict(w, s, a, sampling))
+    keep = jax.jit(lambda w, s, p: commit(w, s, p, sampling), donate_argnums=1 if donate else ())
+    pending, _ = jax.eval_shape(show, world, state, action)
+    show, keep = show.lower(world, state, action).compile(), keep.lower(world, state, pending).compile()
+
+    def fast(state: RolloutState, action_BA: jax.Array) -> tuple[RolloutState, Observation]:
+        pending, obs = show(world, state, action_BA)
+        return keep(world, state, pending), obs
+
+    return fast
 
 
-def _forward(world: World, state: RolloutState, tokens, masked, action_BA, level, prompt_entry: int = 0):
-    """The dynamics on one frame after the state's past; `prompt_entry` 1 is the null prompt."""
-    one = lambda x: jax.tree.map(lambda a: a[:, None], x)
-    batch = state.position.shape[0]
+def _forward(world, state: RolloutState, tokens, masked, action_BVA, level, entries=(0,), method="__call__"):
+    """The dynamics on one frame after the state's past, seen at once under V actions and entries of the state's
+    prompts (1 is the null prompt): [B, V, ...]."""
+    batch, views = len(state.position), len(entries)
+    each = lambda x: jnp.broadcast_to(x[:, None], (batch, views, *x.shape[1:]))
     return world.apply(
         "dynamics",
-        one(tokens),
-        one(masked),
-        action_BA[:, None],
+        jax.tree.map(each, tokens),
+        jax.tree.map(each, masked),
+        action_BVA,
         level,
-        state.position[:, None],
+        each(state.position),
         state.prompt,
-        jnp.full((batch, 1), prompt_entry),
+        jnp.broadcast_to(jnp.array(entries), (batch, views)),
         state.dynamics,
         cache.past_mask(state.position, world.config.dynamics.transformer.window),
+        method=method,
     )
 
 
 def _guided_logits(world, state, tokens, masked, action_BA, settings: SamplingConfig) -> Logits:
-    """Logits, moved away from those without the action or without the prompt (classifier-free guidance)."""
-    full, _ = _forward(world, state, tokens, masked, action_BA, None)
-    out = full
+    """Logits [B, 1, ...], moved away from those without the action or without the prompt (classifier-free guidance).
+
+    The frame under all conditions goes through the model together, as if they were frames: the past is read once.
+    """
+    views = [(1.0, action_BA, 0)]
     if settings.action_guidance:
-        bare, _ = _forward(world, state, tokens, masked, jnp.full_like(action_BA, -1), None)
-        out = jax.tree.map(lambda o, f, b: o + settings.action_guidance * (f - b), out, full, bare)
+        views.append((settings.action_guidance, jnp.full_like(action_BA, -1), 0))
     if settings.prompt_guidance:
-        bare, _ = _forward(world, state, tokens, masked, action_BA, None, prompt_entry=1)
-        out = jax.tree.map(lambda o, f, b: o + settings.prompt_guidance * (f - b), out, full, bare)
-    return out
+        views.append((settings.prompt_guidance, action_BA, 1))
+    weights, actions, entries = zip(*views)
+    logits, _ = _forward(world, state, tokens, masked, jnp.stack(actions, axis=1), None, entries)
+    # full + sum of w * (full - bare)
+    weight = jnp.array([1 + sum(weights[1:]), *(-w for w in weights[1:])])
+    return jax.tree.map(lambda x: jnp.einsum("v,bvnc->bnc", weight, x)[:, None] if len(views) > 1 else x, logits)

@@ -18,7 +18,7 @@ from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
 from oyster_jax.distributed.mesh import make_mesh, replicated
 from oyster_jax.errors import OysterError
 from oyster_jax.models.controls import fit_controls, with_previous
-from oyster_jax.models.world_model import World, save_world
+from oyster_jax.models.world_model import World, save_world, unroll_layers
 from oyster_jax.sampling.rollout import prefill, rollout, tokenize
 from oyster_jax.training.loop import run_stage
 from oyster_jax.training.tasks import Sample, Task, make_tasks
@@ -58,12 +58,12 @@ def train(
         if stages and task.name not in stages and not finished.exists():
             continue
         params = _run(task, world, experiment, reader, mesh, workdir)
-        world = World(world.params | trained_parts(task.name, params), config)
+        world = unroll_layers(World(world.params | trained_parts(task.name, params), config))
     if "latent_action" in world.params and reader.info.actions.size > 1 and experiment.train.labelled_frames:
         controls = name_codes(world, reader, experiment.train.labelled_frames)
-        world = World(world.params | {"controls": controls}, config)
+        world = replace(world, params=world.params | {"controls": controls})
     if jax.process_index() == 0:
-        save_world(World(jax.device_get(world.params), config), workdir / "world", _describe(reader, experiment))
+        save_world(jax.device_get(world), workdir / "world", _describe(reader, experiment))
     return world
 
 
@@ -121,7 +121,7 @@ def make_dream(world: World, reader: ClipReader, mesh: Mesh, seed: int, seconds:
 
     def dream(params: dict, key: jax.Array) -> Sample:
         parts = world.params | trained_parts("dynamics", params)
-        made = jax.device_get(futures(World(parts, world.config), key))
+        made = jax.device_get(futures(unroll_layers(World(parts, world.config)), key))
         video = np.stack([clip.video[0, context:], made.video[:, 0]])
         return Sample(video, np.stack([clip.audio[0, context:], made.audio[:, 0]]))
 

@@ -24,7 +24,7 @@ ALL = MeshConfig(data=2, fsdp=2, tensor=2)
 
 @pytest.fixture(scope="module")
 def tasks(config):
-    """One layer is enough: the weights' axes are the same in every layer."""
+    """One layer is enough: the weights' axes are the same in all. The dynamics scan theirs, as deep stacks do."""
     shallow = lambda c: dataclasses.replace(c, layers=1)
     video, latent = (
         dataclasses.replace(c, encoder=shallow(c.encoder), decoder=shallow(c.decoder))
@@ -35,7 +35,9 @@ def tasks(config):
         video_tokenizer=video,
         audio_tokenizer=shallow(config.audio_tokenizer),
         latent_action=latent,
-        dynamics=dataclasses.replace(config.dynamics, transformer=shallow(config.dynamics.transformer)),
+        dynamics=dataclasses.replace(
+            config.dynamics, transformer=dataclasses.replace(shallow(config.dynamics.transformer), scan_layers=True)
+        ),
     )
     return {t.name: t for t in [*make_tasks(config, TRAIN), LatentActionTask(config, TRAIN)]}
 
@@ -124,7 +126,7 @@ def test_weights_and_their_optimizer_state_are_split(tasks):
     _, _, laid = shard_train_step(task, make_mesh(ALL))
     moments = laid.optimizer[1][0].mu
     for tree in (laid.params, laid.ema, moments):
-        block = tree["transformer"]["layers"]
+        block = tree["transformer"]["blocks"]["layer_0"]
         assert block["mlp"]["up"]["kernel"].spec == P(None, "fsdp", "tensor")
         assert block["mlp"]["down"]["kernel"].spec == P(None, "tensor", "fsdp")
         assert block["spatial"]["query"]["kernel"].spec == P(None, "fsdp", "tensor", None)
@@ -136,12 +138,14 @@ def test_each_device_holds_its_part(tasks, lively):
     mesh = make_mesh(ALL)
     _, _, laid = shard_train_step(tasks["dynamics"], mesh)
     params = lively(jax.eval_shape(tasks["dynamics"].init, jax.random.key(0)))
-    kernel = jax.device_put(params, laid.params)["transformer"]["layers"]["mlp"]["up"]["kernel"]
+    kernel = jax.device_put(params, laid.params)["transformer"]["blocks"]["layer_0"]["mlp"]["up"]["kernel"]
     assert kernel.shape == (1, 32, 64) and {s.data.shape for s in kernel.addressable_shards} == {(1, 16, 32)}
     batch = put_batch({"x": np.arange(8)}, mesh)["x"]
     assert {s.data.shape for s in batch.addressable_shards} == {(2,)}  # over data and fsdp together
     # One key/value head does not divide between two: it is held whole by both.
-    assert laid.params["transformer"]["layers"]["spatial"]["key"]["kernel"].spec == P(None, "fsdp", None, None)
+    assert laid.params["transformer"]["blocks"]["layer_0"]["spatial"]["key"]["kernel"].spec == P(
+        None, "fsdp", None, None
+    )
 
 
 def test_a_key_gives_the_same_weights_on_any_mesh(tasks):

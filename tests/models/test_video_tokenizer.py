@@ -45,7 +45,7 @@ def test_streaming_equals_the_whole_clip(world, clip, method):
         position = jnp.full(3, t)
         mask = cache.past_mask(position, transformer.window)
         y, present = run(world, method, x[:, None], position[:, None], past, mask)
-        return cache.write(past, present, position, jnp.ones(3, bool)), y[:, 0]
+        return cache.write(past, present, position, jnp.ones(3, bool), y), y[:, 0]
 
     empty = cache.init_cache(transformer, 3, world.config.video_tokenizer.tokens)
     _, streamed = jax.jit(lambda x: jax.lax.scan(frame, empty, (x.swapaxes(0, 1), jnp.arange(12))))(x)

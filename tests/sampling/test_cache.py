@@ -24,19 +24,20 @@ def history(config):
 
 
 @pytest.fixture(scope="module")
-def sampled(world, history, prompts_TLBMP):
+def sampled(world, history, prompts_TBMLP):
     """The sampler's logits of every frame [B, T, ...], each one seen before it is committed."""
 
     def frame(state, now):
         tokens, masked, action, prompt = now
         state = rollout.set_prompt(state, prompt)
-        logits, _ = rollout._forward(world, state, tokens, masked, action, None)
+        logits, _ = rollout._forward(world, state, tokens, masked, action[:, None], None)
         # The decoders have their own tests: here they are given nothing.
-        video = jax.tree.map(lambda x: jnp.zeros_like(x[:, :, :1]), state.video)
-        return rollout.commit(world, state, rollout.Pending(tokens, action, state.key, video, state.audio)), logits
+        video = jax.tree.map(lambda x: jnp.zeros_like(x[:, :, :, :1]), state.video)
+        pending = rollout.Pending(tokens, action, state.key, video, state.audio, logits.audio)
+        return rollout.commit(world, state, pending), logits
 
     tokens, masked, action = history
-    steps = (*jax.tree.map(lambda x: x.swapaxes(0, 1), (tokens, masked, leading_action(action))), prompts_TLBMP)
+    steps = (*jax.tree.map(lambda x: x.swapaxes(0, 1), (tokens, masked, leading_action(action))), prompts_TBMLP)
     state = rollout.init_state(world, jax.random.key(0), batch=3)._replace(position=jnp.array(STARTS))
     state, logits = jax.jit(lambda state, steps: jax.lax.scan(frame, state, steps))(state, steps)
     assert (state.position == jnp.array(STARTS) + FRAMES).all()
@@ -101,18 +102,18 @@ def test_dropped_conditions_move_only_the_frame_that_they_are_dropped_from(train
 def test_the_ring_keeps_the_last_frames_of_each_session():
     """Whether they are written one by one or many at once; a paused session's ring stays as it is."""
     slots, position = 3, jnp.array([0, 4])
-    present = jnp.arange(2 * 5.0).reshape(1, 2, 5, 1, 1, 1) + 1
-    empty = KV(*[jnp.full((1, 2, slots, 1, 1, 1), -1.0)] * 2)
-    on = jnp.array([True, True])
-    at_once = cache.write(empty, KV(present, present), position, on)
-    np.testing.assert_array_equal(at_once.k[0, :, :, 0, 0, 0], [[4, 5, 3], [8, 9, 10]])
+    present = jnp.arange(2 * 5.0).reshape(2, 1, 1, 5, 1) + 1
+    empty = (KV(*[jnp.full((2, 1, 1, slots, 1), -1.0)] * 2),)
+    read, on = jnp.zeros(2), jnp.array([True, True])
+    (at_once,) = cache.write(empty, (KV(present, present),), position, on, read)
+    np.testing.assert_array_equal(at_once.k[:, 0, 0, :, 0], [[4, 5, 3], [8, 9, 10]])
     one_by_one = empty
     for t in range(5):
-        now = present[:, :, t : t + 1]
-        one_by_one = cache.write(one_by_one, KV(now, now), position + t, on)
-    np.testing.assert_array_equal(one_by_one.k, at_once.k)
-    paused = cache.write(empty, KV(present, present), position, jnp.array([False, True]))
-    assert (paused.k[0, 0] == -1).all() and (paused.v[0, 1] == at_once.v[0, 1]).all()
+        now = present[:, :, :, t : t + 1]
+        one_by_one = cache.write(one_by_one, (KV(now, now),), position + t, on, read)
+    np.testing.assert_array_equal(one_by_one[0].k, at_once.k)
+    (paused,) = cache.write(empty, (KV(present, present),), position, jnp.array([False, True]), read)
+    assert (paused.k[0] == -1).all() and (paused.v[1] == at_once.v[1]).all()
 
 
 def test_an_empty_slot_is_never_read():

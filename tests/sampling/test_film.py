@@ -32,7 +32,7 @@ def assert_same_film(film, frames):
 def test_actions_and_events_take_hold_of_their_own_frames(world):
     begin = jax.jit(rollout.reset)(world, jax.random.key(0), rollout.encode_prompt(world, "day"))
     actions = np.random.default_rng(0).integers(0, world.config.actions.sizes, (6, 2)).astype(np.int32)
-    swayed = dataclasses.replace(world.config.sampling, prompt_guidance=5.0)  # by a word alone few tokens change
+    swayed = dataclasses.replace(world.config.sampling, prompt_guidance=50.0)  # by a word alone few tokens change
     events = [(frame, f"scene {frame}") for frame in range(1, 7)]
     video, audio = film(world, begin, actions, events, swayed)
     hand = lambda late: by_hand(world, begin[0], jnp.asarray(actions), [(f - 1 + late, p) for f, p in events], swayed)

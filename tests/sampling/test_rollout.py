@@ -9,14 +9,9 @@ import numpy as np
 import pytest
 
 from oyster_jax.errors import OysterError
-from oyster_jax.models.audio_tokenizer import AudioState
 from oyster_jax.models.dynamics import leading_action
 from oyster_jax.models.video_tokenizer import to_uint8
 from oyster_jax.sampling import cache, rollout
-from oyster_jax.types import KV
-
-# Where each part of a state has its sessions.
-AXES = rollout.RolloutState(0, 0, 0, KV(1, 1), KV(1, 1), KV(1, 1), AudioState(1, 0))
 
 step = jax.jit(rollout.step)
 
@@ -24,7 +19,7 @@ step = jax.jit(rollout.step)
 @partial(jax.jit, static_argnums=1)
 def session(state, i):
     """Session `i` of a state, as a batch of one."""
-    return jax.tree.map(lambda x, axis: x[(slice(None),) * axis + (slice(i, i + 1),)], state, AXES)
+    return jax.tree.map(lambda x: x[i : i + 1], state)
 
 
 def assert_same(a, b):
@@ -65,7 +60,7 @@ def actions(config):
     return jnp.asarray(np.random.default_rng(8).integers(0, config.actions.sizes, (8, 3, 2)), jnp.int32)
 
 
-def test_prefill_equals_committing_one_by_one(world, clip, started, prompts_TLBMP):
+def test_prefill_equals_committing_one_by_one(world, clip, started, prompts_TBMLP):
     c = world.config
     tokens, action = jax.jit(rollout.tokenize)(world, clip)
 
@@ -78,12 +73,12 @@ def test_prefill_equals_committing_one_by_one(world, clip, started, prompts_TLBM
             "video_tokenizer", tokens.video[:, None], position, state.video, mask, method="decode"
         )
         sound, audio = world.apply("audio_tokenizer", tokens.audio[:, None], state.audio, method="decode")
-        pending = rollout.Pending(tokens, action, state.key, video, audio)
+        pending = rollout.Pending(tokens, action, state.key, video, audio, pixels)
         return rollout.commit(world, state, pending), (to_uint8(pixels[:, 0]), jnp.clip(sound[:, 0], -1, 1))
 
     empty = rollout.init_state(world, jax.random.key(3), batch=3)
     frames = jax.tree.map(lambda x: x.swapaxes(0, 1), (tokens, leading_action(action)))
-    state, shown = jax.jit(lambda s, x: jax.lax.scan(frame, s, x))(empty, (*frames, prompts_TLBMP))
+    state, shown = jax.jit(lambda s, x: jax.lax.scan(frame, s, x))(empty, (*frames, prompts_TBMLP))
     assert_close(state, started[0])
     assert np.abs(np.asarray(shown[0][-1], int) - np.asarray(started[1].video, int)).max() <= 1
     np.testing.assert_allclose(shown[1][-1], started[1].audio, atol=1e-4)
@@ -134,7 +129,7 @@ def test_a_compiled_step_that_donates_equals_step(world, one, actions):
         used, (mine, fast_obs) = mine, fast(mine, action)
         assert_close(obs, fast_obs)
     assert_close(mine, slow)
-    assert used.dynamics.k.is_deleted()  # written in place
+    assert used.dynamics[0].k.is_deleted()  # written in place
 
 
 def test_a_compiled_step_leaves_the_callers_prompt(world, one, actions):
@@ -201,7 +196,7 @@ def test_guidance_moves_logits_only_away_from_the_null_condition(world, one, act
 
     @jax.jit
     def both(state, action):
-        plain, _ = rollout._forward(world, state, tokens, masked, action, None)
+        plain, _ = rollout._forward(world, state, tokens, masked, action[:, None], None)
         return plain, rollout._guided_logits(world, state, tokens, masked, action, settings)
 
     def change(state, action):

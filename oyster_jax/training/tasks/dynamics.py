@@ -145,7 +145,7 @@ def two_streams(
     action = leading_action(batch["action"])
     prompts = apply(batch["prompt"], method="read_prompt")
     level = jnp.zeros((batch_size, frames), jnp.int32) if level_BT is None else level_BT
-    _, present = apply(past or tokens, None, action, level, position, prompts, batch["prompt_id"])
+    _, present = apply(past or tokens, None, action, level, position, prompts, batch["prompt_id"], method="features")
     told = conditions or Conditions(action, batch["prompt_id"])
     logits, _ = apply(tokens, masked, told.action, None, position, prompts, told.prompt_id, present)
     return logits
