@@ -33,6 +33,7 @@ setup(
         "absl-py>=2.1,<3",
         "ml_collections>=1.1,<2",
         "safetensors>=0.5,<1",
+        "platformdirs>=4.2,<5",
     ],
     extras_require={
         "media": media,

@@ -2,12 +2,12 @@
 
 from oyster_jax.config import ActionFactor, ActionSpace, MediaSpec, SamplingConfig, WorldConfig
 from oyster_jax.errors import OysterError
-from oyster_jax.models.world_model import World, load, save_world
+from oyster_jax.models.world_model import World, load, save_world, unroll_layers
+from oyster_jax.sampling.compiled import compile_reset, compile_step
 from oyster_jax.sampling.env import WorldEnv
 from oyster_jax.sampling.rollout import (
     RolloutState,
     commit,
-    compile_step,
     encode_prompt,
     predict,
     prefill,
@@ -16,6 +16,7 @@ from oyster_jax.sampling.rollout import (
     set_prompt,
     step,
 )
+from oyster_jax.sampling.session import fork, join, restore, snapshot, state_bytes, take
 from oyster_jax.types import Clip, Observation
 
 __all__ = [
@@ -31,14 +32,22 @@ __all__ = [
     "WorldConfig",
     "WorldEnv",
     "commit",
+    "compile_reset",
     "compile_step",
     "encode_prompt",
+    "fork",
+    "join",
     "load",
     "predict",
     "prefill",
     "reset",
+    "restore",
     "rollout",
     "save_world",
     "set_prompt",
+    "snapshot",
+    "state_bytes",
     "step",
+    "take",
+    "unroll_layers",
 ]

@@ -1,9 +1,11 @@
 """A world so small that everything is tested in float32 in seconds, with weights so large that everything matters."""
 
 import os
+import tempfile
 from importlib.metadata import version
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="oyster_jax_tests_")  # programs are kept there, for these tests
 # Eight devices to shard over; and these tests compile far longer than they compute. XLA aborts on flags that it does
 # not know: those without a promise are for the versions that had them.
 os.environ["XLA_FLAGS"] = (

@@ -8,7 +8,8 @@ import numpy as np
 
 from oyster_jax.config import SamplingConfig
 from oyster_jax.models.world_model import World
-from oyster_jax.sampling.rollout import RolloutState, compile_step, encode_prompt, set_prompt
+from oyster_jax.sampling.compiled import compile_step
+from oyster_jax.sampling.rollout import RolloutState, encode_prompt, set_prompt
 from oyster_jax.types import Observation
 
 

@@ -16,6 +16,7 @@ from oyster_jax.config import SamplingConfig
 from oyster_jax.errors import check
 from oyster_jax.models.world_model import World, load
 from oyster_jax.sampling import rollout
+from oyster_jax.sampling.compiled import compile_step
 from oyster_jax.types import Observation
 
 # One for all environments: those of the same sizes share what is compiled.
@@ -61,7 +62,7 @@ class GymWorld(gymnasium.Env):
 
     @cached_property
     def _step(self):
-        return rollout.compile_step(self.world, batch=1, donate=True, sampling=self.sampling)
+        return compile_step(self.world, batch=1, donate=True, sampling=self.sampling)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         """Begins an episode. options: "prompt", a text, and "image", uint8 [H, W, 3], are in force until the next."""

@@ -1,7 +1,7 @@
 """The rollout: a session's whole state as a pytree, and the functions that carry it on by a frame.
 
 `step` = `predict` (what the user waits for) + `commit` (which can run after the frame was handed out). The functions
-are pure and traceable and never donate; `compile_step` is the one place that does.
+are pure and traceable and never donate; `compiled.compile_step` is the one place that does.
 """
 
 import dataclasses
@@ -223,27 +223,6 @@ def rollout(
 ) -> tuple[RolloutState, Observation]:
     """`step` under each of T actions; observations are stacked in front: video [T, B, H, W, 3], audio [T, B, S]."""
     return jax.lax.scan(lambda s, a: step(world, s, a, sampling), state, action_TBA)
-
-
-def compile_step(world: World, batch: int = 1, donate: bool = True, sampling: SamplingConfig | None = None):
-    """`step` with the world bound, compiled ahead for `batch` sessions: `fast(state, action) -> (state, obs)`.
-
-    Two programs, `predict` and `commit`: the frame is there when the first is done, and the second runs while the
-    caller looks at it. With `donate` the state passed in is used up (its buffers are written in place): keep only the
-    returned one.
-    """
-    action = jax.ShapeDtypeStruct((batch, len(world.config.played_actions.factors)), jnp.int32)
-    state = jax.eval_shape(lambda w, k: init_state(w, k, batch=batch), world, jax.random.key(0))
-    show = jax.jit(lambda w, s, a: predict(w, s, a, sampling))
-    keep = jax.jit(lambda w, s, p: commit(w, s, p, sampling), donate_argnums=1 if donate else ())
-    pending, _ = jax.eval_shape(show, world, state, action)
-    show, keep = show.lower(world, state, action).compile(), keep.lower(world, state, pending).compile()
-
-    def fast(state: RolloutState, action_BA: jax.Array) -> tuple[RolloutState, Observation]:
-        pending, obs = show(world, state, action_BA)
-        return keep(world, state, pending), obs
-
-    return fast
 
 
 def _forward(world, state: RolloutState, tokens, masked, action_BVA, level, entries=(0,), method="__call__"):

@@ -12,6 +12,7 @@ from oyster_jax.errors import OysterError
 from oyster_jax.models.dynamics import leading_action
 from oyster_jax.models.video_tokenizer import to_uint8
 from oyster_jax.sampling import cache, rollout
+from oyster_jax.sampling.compiled import compile_step
 
 step = jax.jit(rollout.step)
 
@@ -121,7 +122,7 @@ def test_key_and_action_decide_the_frame(world, started, actions):
 
 
 def test_a_compiled_step_that_donates_equals_step(world, one, actions):
-    fast = rollout.compile_step(world, batch=1, donate=True)
+    fast = compile_step(world, batch=1, donate=True, keep=False)
     mine = copied(one)
     slow = one
     for action in actions[:3, :1]:
@@ -134,7 +135,7 @@ def test_a_compiled_step_that_donates_equals_step(world, one, actions):
 
 def test_a_compiled_step_leaves_the_callers_prompt(world, one, actions):
     prompt = rollout.encode_prompt(world, "night")
-    fast = rollout.compile_step(world, batch=1, donate=True)
+    fast = compile_step(world, batch=1, donate=True, keep=False)
     for state in (rollout.init_state(world, jax.random.key(0), prompt), rollout.set_prompt(copied(one), prompt)):
         fast(state, actions[0, :1])
         assert not any(x.is_deleted() for x in prompt)

@@ -1,0 +1,140 @@
+"""`reset` and `step` compiled ahead, for real time: the frame is handed out before its commit runs.
+
+Programs are kept on disk (see `executables`), and one program serves sessions on many devices.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from oyster_jax.config import SamplingConfig
+from oyster_jax.errors import OysterError, check
+from oyster_jax.models.text_encoder import prompt_bytes
+from oyster_jax.models.world_model import World
+from oyster_jax.sampling.executables import compile_or_load, describe
+from oyster_jax.sampling.rollout import RolloutState, commit, init_state, predict, reset
+from oyster_jax.types import Observation
+
+
+def compile_step(
+    world: World,
+    batch: int = 1,
+    donate: bool = True,
+    sampling: SamplingConfig | None = None,
+    mesh: Mesh | None = None,
+    keep: bool = True,
+) -> Callable[[RolloutState, jax.Array], tuple[RolloutState, Observation]]:
+    """`step` with the world bound, compiled ahead for `batch` sessions: `fast(state, action) -> (state, obs)`.
+
+    Two programs, `predict` and `commit`: the frame is there when the first is done, and the second runs while the
+    caller looks at it. With `donate` the state passed in is used up (its buffers are written in place): keep only the
+    returned one.
+    mesh: devices among which the sessions are divided; each runs its own, and the world is on all of them.
+    keep: whether the compiled programs are kept in the user's cache directory.
+    Raises OysterError for a state of another world or another number of sessions; the state is then untouched.
+    """
+    _check_divides(batch, mesh)
+    action = jax.ShapeDtypeStruct((batch, len(world.config.played_actions.factors)), jnp.int32)
+    state = jax.eval_shape(lambda w, k: init_state(w, k, batch=batch), world, jax.random.key(0))
+    if mesh is not None:
+        world = jax.device_put(world, jax.NamedSharding(mesh, PartitionSpec()))
+        state, action = _spread((state, action), mesh)
+    name = (f"step {world.config} {sampling} {mesh} {donate}", describe((world, state, action)))
+
+    show = _divide(lambda w, s, a: predict(w, s, a, sampling), mesh)
+    arguments = (world, state, action)
+    shown = compile_or_load(lambda: jax.jit(show).lower(*arguments), ("predict", *name), arguments, keep)
+
+    def lower_commit() -> jax.stages.Lowered:
+        pending, _ = jax.eval_shape(show, *arguments)
+        pending = pending if mesh is None else _spread(pending, mesh)
+        run = _divide(lambda w, s, p: commit(w, s, p, sampling), mesh)
+        return jax.jit(run, donate_argnums=1 if donate else ()).lower(world, state, pending)
+
+    like_pending, _ = jax.tree.unflatten(shown.out_tree, range(shown.out_tree.num_leaves))
+    committed = compile_or_load(lower_commit, ("commit", *name), (world, state, like_pending), keep)
+
+    def fast(state_now: RolloutState, action_BA: jax.Array) -> tuple[RolloutState, Observation]:
+        try:
+            pending, obs = shown(world, state_now, action_BA)
+        except TypeError:  # what a compiled program says of arguments that it was not made for
+            _explain(state, state_now, action, action_BA)
+            raise
+        return committed(world, state_now, pending), obs
+
+    return fast
+
+
+def compile_reset(
+    world: World,
+    batch: int = 1,
+    sampling: SamplingConfig | None = None,
+    image: bool = False,
+    keep: bool = True,
+) -> Callable[..., tuple[RolloutState, Observation]]:
+    """`reset` with the world bound, compiled ahead for `batch` sessions: `begin(key, prompt) -> (state, obs)`, or
+    `begin(key, prompt, image)`.
+
+    prompt: one text for all sessions or a list of one for each. image: whether `begin` is to be given an image,
+    uint8 [H, W, 3] for all or [B, H, W, 3]. keep: as in `compile_step`.
+    """
+    media = world.config.media
+    shapes = [jax.random.key(0), jax.ShapeDtypeStruct((batch, prompt_bytes("").size), jnp.uint8)]
+    if image:
+        shapes.append(jax.ShapeDtypeStruct((batch, media.height, media.width, 3), jnp.uint8))
+
+    def start(world, key, raw_BP, image=None):
+        prompt = world.apply("dynamics", raw_BP[:, None], method="read_prompt")
+        return reset(world, key, prompt, image, batch, sampling)
+
+    arguments = (world, *shapes)
+    name = (f"reset {world.config} {batch} {sampling}", describe(arguments))
+    run = compile_or_load(lambda: jax.jit(start).lower(*arguments), name, arguments, keep)
+
+    def begin(key: jax.Array, prompt: str | list[str] = "", picture=None) -> tuple[RolloutState, Observation]:
+        texts = [prompt] * batch if isinstance(prompt, str) else list(prompt)
+        check(len(texts) == batch, f"{len(texts)} prompts for {batch} sessions")
+        check(image == (picture is not None), "compile_reset(…, image=True) makes what begins with an image")
+        raw = jnp.asarray(np.stack([prompt_bytes(text) for text in texts]))
+        size = (media.height, media.width, 3)
+        if not image:
+            return run(world, key, raw)
+        check(picture.shape[-3:] == size, f"the image must be uint8 {size}, got {tuple(picture.shape)}")
+        return run(world, key, raw, jnp.broadcast_to(jnp.asarray(picture, jnp.uint8), (batch, *size)))
+
+    return begin
+
+
+def _divide(run: Callable, mesh: Mesh | None) -> Callable:
+    """`run(world, sessions, sessions)` with the sessions divided among the devices of a mesh."""
+    if mesh is None:
+        return run
+    each = PartitionSpec(mesh.axis_names)
+    return jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), each, each), out_specs=each, check_vma=False)
+
+
+def _spread(shapes, mesh: Mesh):
+    """Shapes of arrays whose sessions are divided among the devices of a mesh."""
+    each = jax.NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=each), shapes)
+
+
+def _check_divides(batch: int, mesh: Mesh | None) -> None:
+    devices = 1 if mesh is None else mesh.size
+    check(batch > 0 and batch % devices == 0, f"{batch} sessions do not divide among {devices} devices")
+
+
+def _explain(state, given_state, action, given_action) -> None:
+    """Says which of the arguments does not fit, where one can tell."""
+    for name, expected, given in (("state", state, given_state), ("action", action, given_action)):
+        if jax.tree.structure(expected) != jax.tree.structure(given):
+            raise OysterError(f"this {name} is of another world than the step was compiled for")
+        for want, got in zip(jax.tree.leaves(expected), jax.tree.leaves(given)):
+            if want.shape != np.shape(got) or want.dtype != getattr(got, "dtype", None):
+                raise OysterError(
+                    f"this {name} is of another world or another number of sessions than the step was compiled for: "
+                    f"{want.dtype}{list(want.shape)} against {getattr(got, 'dtype', '?')}{list(np.shape(got))}"
+                )
