@@ -123,7 +123,7 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
     prompts = world.apply("dynamics", clip.prompt, method="read_prompt")
     level = jnp.zeros((batch, frames), jnp.int32)
     told = (tokens, None, leading_action(action), level, position, prompts, clip.prompt_id)
-    x, present = world.apply("dynamics", *told, method="features")
+    _, present = world.apply("dynamics", *told, method="features")
     pixels, video = world.apply("video_tokenizer", tokens.video, position, method="decode")
     sound, audio = world.apply("audio_tokenizer", tokens.audio, method="decode")
     last = clip.prompt_id[:, -1]
@@ -131,7 +131,7 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
     state = state._replace(
         position=state.position + frames,
         prompt=jax.tree.map(force, prompts),
-        dynamics=cache.write(state.dynamics, present, state.position, state.active, x),
+        dynamics=cache.write(state.dynamics, present, state.position, state.active, present[-1].k),
         video=cache.write(state.video, video, state.position, state.active, pixels),
         audio=audio,
     )
@@ -195,13 +195,13 @@ def commit(world: World, state: RolloutState, pending: Pending, sampling: Sampli
     settings = sampling or world.config.sampling
     level = jnp.full_like(state.position, settings.commit_level)[:, None]
     told = (pending.tokens, None, pending.action[:, None], level)
-    x, present = _forward(world, state, *told, method="features")
+    _, present = _forward(world, state, *told, method="features")  # of the last layer nothing but its K/V is needed
     on = state.active
     keep = lambda new, old: jnp.where(jnp.expand_dims(on, range(1, new.ndim)), new, old)
     return state._replace(
         key=jnp.where(on, pending.key, state.key),
         position=state.position + on,
-        dynamics=cache.write(state.dynamics, present, state.position, on, x),
+        dynamics=cache.write(state.dynamics, present, state.position, on, present[-1].k),
         video=cache.write(state.video, pending.video, state.position, on, pending.read),
         audio=jax.tree.map(keep, pending.audio, state.audio),
     )

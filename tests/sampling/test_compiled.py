@@ -136,3 +136,19 @@ def test_a_state_that_does_not_fit_is_refused_and_stays(world, eight, actions):
     with pytest.raises(OysterError, match="action"):
         fast(two, actions[0, :2, :1])
     fast(two, actions[0, :2])
+
+
+@pytest.mark.parametrize("run", ["commit", "step", "rollout"])
+def test_no_memory_is_copied(world, eight, actions, run):
+    """A session's K/V are read as they lie and written in place, be it one frame or a loop of them."""
+    state, action = session.take(eight, 0), actions[0, :1]
+    told = {
+        "commit": lambda: jax.eval_shape(rollout.predict, world, state, action)[0],
+        "step": lambda: action,
+        "rollout": lambda: actions[:, :1],
+    }[run]()
+    compiled = jax.jit(getattr(rollout, run), donate_argnums=1).lower(world, state, told).compile()
+    memory = {f"f32[{','.join(map(str, kv.k.shape))}]" for kv in (*state.dynamics, *state.video)}
+    lines = [line for line in compiled.as_text().splitlines() if any(f"= {kind}" in line for kind in memory)]
+    assert lines and not [line for line in lines if " copy(" in line]
+    assert compiled.memory_analysis().alias_size_in_bytes >= session.state_bytes(state._replace(key=state.position))
