@@ -123,4 +123,4 @@ def test_the_same_actions_on_both_sides_score_zero(world, clip):
     drawn = np.random.default_rng(4).integers(0, sizes, (longest, 3, 2))
     same = clip._replace(action=clip.action.at[:, CONTEXT - 1 : CONTEXT - 1 + longest].set(drawn.swapaxes(0, 1)))
     assert all(r["mean"] == 0 for r in controllability(world, [same], CONTEXT, HORIZONS, seed=4).values())
-    assert all(r["mean"] != 0 for r in controllability(world, [same], CONTEXT, HORIZONS, seed=5).values())
+    assert any(r["mean"] != 0 for r in controllability(world, [same], CONTEXT, HORIZONS, seed=5).values())
