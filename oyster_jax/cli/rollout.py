@@ -37,8 +37,9 @@ def run(values: flags.FlagValues) -> None:
 
     from oyster_jax.media import check_writable, read_image, write_video
     from oyster_jax.models.world_model import load
+    from oyster_jax.sampling.compiled import compile_reset
     from oyster_jax.sampling.film import film
-    from oyster_jax.sampling.rollout import encode_prompt, prefill, reset
+    from oyster_jax.sampling.rollout import prefill
     from oyster_jax.sampling.script import world_actions
 
     if not values.world:
@@ -60,9 +61,8 @@ def run(values: flags.FlagValues) -> None:
         begin = prefill(world, key, held_out_clip(values.data, world, values.seed))
     else:
         image = read_image(values.image, media) if values.image else None
-        begin = jax.jit(reset, static_argnames=("batch", "sampling"))(
-            world, key, encode_prompt(world, values.prompt), image, sampling=sampling
-        )
+        start = compile_reset(world, sampling=sampling, image=image is not None)
+        begin = start(key, values.prompt, image)
     with tqdm(total=frames, desc="rollout", unit="frame", initial=1, dynamic_ncols=True) as bar:
         video, audio = film(world, begin, actions, events, sampling, bar.update)
     write_video(values.out, video, audio, media.fps, media.sample_rate)

@@ -38,7 +38,7 @@ def write(cache: Past, present: Past, position_B: jax.Array, active_B: jax.Array
     frame = position_B[:, None] + jnp.arange(skip, frames)
     # A slot out of range is dropped by the scatter: nothing is selected over whole buffers.
     slot = jnp.where(active_B[:, None], frame % slots, slots)
-    slot += (read.reshape(batch, -1)[:, :1] > jnp.inf).astype(jnp.int32)  # nothing is
+    slot += (read.reshape(batch, -1)[:, :1] > jnp.inf).astype(jnp.int32)  # adds 0, but only once it is known
     element = jnp.arange(batch)[:, None]
 
     def put(old, new):
