@@ -65,16 +65,18 @@ def layer_flop(t: c.TransformerConfig, rows: int, keys: int) -> float:
     attend = lambda seen: 4 * t.width * seen
     spatial, temporal = projections + attend(keys), projections + attend(t.window)
     mlp = 4 * t.mlp_ratio * t.width**2
-    return rows * (t.layers * (spatial + mlp) + t.memories * temporal)
+    return rows * (t.layers * (spatial + mlp) + t.temporal_layers * temporal)
 
 
 def frame_flop(config: c.WorldConfig) -> float:
-    """FLOP of one frame of one session: MaskGIT steps, commit, and the video decoder."""
+    """FLOP of one frame of one session: MaskGIT steps, the commit up to its last K/V, and the video decoder."""
     d, v, s = config.dynamics, config.video_tokenizer, config.sampling
     one = layer_flop(d.transformer, d.frame_tokens, d.frame_tokens + d.text.tokens)
     heads = 2 * d.transformer.width * (d.video_tokens * d.video_codes + d.audio_tokens * d.audio_codes)
     decoder = layer_flop(v.decoder, v.tokens, v.tokens) + 2 * v.tokens * v.decoder.width * v.patch**2 * 3
-    return max(s.video_steps, s.audio_steps) * (one + heads) + one + decoder
+    t = d.transformer
+    after_last_kv = d.frame_tokens * (4 * t.width * (t.width + t.window) + 4 * t.mlp_ratio * t.width**2)
+    return max(s.video_steps, s.audio_steps) * (one + heads) + one - after_last_kv + decoder
 
 
 def frame_reads(world: oyster.World, state: oyster.RolloutState) -> int:

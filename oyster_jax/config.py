@@ -146,8 +146,8 @@ class TransformerConfig:
         return self.kv_heads or self.heads
 
     @property
-    def memories(self) -> int:
-        """Layers that remember: those with temporal attention."""
+    def temporal_layers(self) -> int:
+        """Layers with temporal attention: those that keep a cache."""
         return self.layers // self.temporal_every
 
 

@@ -61,7 +61,7 @@ def run(values: flags.FlagValues) -> None:
         begin = prefill(world, key, held_out_clip(values.data, world, values.seed))
     else:
         image = read_image(values.image, media) if values.image else None
-        start = compile_reset(world, sampling=sampling, image=image is not None)
+        start = compile_reset(world, sampling=sampling, from_image=image is not None)
         begin = start(key, values.prompt, image)
     with tqdm(total=frames, desc="rollout", unit="frame", initial=1, dynamic_ncols=True) as bar:
         video, audio = film(world, begin, actions, events, sampling, bar.update)

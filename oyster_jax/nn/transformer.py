@@ -76,7 +76,9 @@ class STTransformer(nn.Module):
             past_mask = banded_mask(x_BTND.shape[1], c.window)
         x, angles = x_BTND.astype(c.dtype), rotary_angles(position_BT[..., None, None], c.head_dim)
         # The layers of block i, [:, :, i] of the prompt in the order of a scan.
-        blocks = lambda a: jnp.moveaxis(a.reshape(*a.shape[:2], c.memories, c.temporal_every, *a.shape[3:]), 2, 0)
+        blocks = lambda a: jnp.moveaxis(
+            a.reshape(*a.shape[:2], c.temporal_layers, c.temporal_every, *a.shape[3:]), 2, 0
+        )
         prompt = jax.tree.map(blocks, prompt)
         if c.scan_layers:
             scan = nn.scan(
@@ -84,14 +86,14 @@ class STTransformer(nn.Module):
                 variable_axes={"params": 0},
                 split_rngs={"params": True},
                 in_axes=(nn.broadcast, 0, nn.broadcast, 0, nn.broadcast),
-                length=c.memories,
+                length=c.temporal_layers,
                 metadata_params={nn.PARTITION_NAME: "layers"},
             )
             x, present = scan(c, name="blocks")(x, angles, past, past_mask, prompt, grid)
         else:
             # Each block has arrays of its own: a slice of stacked ones would be copied at every step of a rollout.
             present = []
-            for i in range(c.memories):
+            for i in range(c.temporal_layers):
                 own = jax.tree.map(lambda a, i=i: a[i], prompt)
                 x, now = STBlock(c, name=f"block_{i}")(x, angles, past and past[i], past_mask, own, grid)
                 present.append(now)

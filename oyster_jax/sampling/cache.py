@@ -17,7 +17,7 @@ def init_cache(cfg: TransformerConfig, batch: int, tokens: int) -> Past:
     check(not cfg.scan_layers, "a rollout needs a world whose layers are not scanned: unroll_layers(world)")
     shape = (batch, tokens, cfg.groups, cfg.window - 1, cfg.head_dim)
     empty = lambda: jnp.zeros(shape, cfg.dtype)
-    return tuple(KV(empty(), empty()) for _ in range(cfg.memories))
+    return tuple(KV(empty(), empty()) for _ in range(cfg.temporal_layers))
 
 
 def past_mask(position_B: jax.Array, window: int) -> jax.Array:

@@ -15,7 +15,7 @@ from oyster_jax.errors import OysterError, check
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.executables import compile_or_load, describe
-from oyster_jax.sampling.rollout import RolloutState, commit, init_state, predict, reset
+from oyster_jax.sampling.rollout import RolloutState, check_image, commit, init_state, predict, reset
 from oyster_jax.types import Observation
 
 
@@ -34,7 +34,8 @@ def compile_step(
     returned one.
     mesh: devices among which the sessions are divided; each runs its own, and the world is on all of them.
     keep: whether the compiled programs are kept in the user's cache directory.
-    Raises OysterError for a state of another world or another number of sessions; the state is then untouched.
+    Raises OysterError for an action outside its factors, and for a state of another world or another number of
+    sessions; the state is then untouched.
     """
     _check_divides(batch, mesh)
     action = jax.ShapeDtypeStruct((batch, len(world.config.played_actions.factors)), jnp.int32)
@@ -58,6 +59,7 @@ def compile_step(
     committed = compile_or_load(lower_commit, ("commit", *name), (world, state, like_pending), keep)
 
     def fast(state_now: RolloutState, action_BA: jax.Array) -> tuple[RolloutState, Observation]:
+        world.config.played_actions.check(action_BA)
         try:
             pending, obs = shown(world, state_now, action_BA)
         except TypeError:  # what a compiled program says of arguments that it was not made for
@@ -72,18 +74,18 @@ def compile_reset(
     world: World,
     batch: int = 1,
     sampling: SamplingConfig | None = None,
-    image: bool = False,
+    from_image: bool = False,
     keep: bool = True,
 ) -> Callable[..., tuple[RolloutState, Observation]]:
     """`reset` with the world bound, compiled ahead for `batch` sessions: `begin(key, prompt) -> (state, obs)`, or
     `begin(key, prompt, image)`.
 
-    prompt: one text for all sessions or a list of one for each. image: whether `begin` is to be given an image,
-    uint8 [H, W, 3] for all or [B, H, W, 3]. keep: as in `compile_step`.
+    from_image: whether `begin` takes an image, uint8 [H, W, 3] for all sessions or [B, H, W, 3]. Its prompt is one text
+    for all or a list of one for each. keep: as in `compile_step`. Raises OysterError for what does not fit.
     """
     media = world.config.media
     shapes = [jax.random.key(0), jax.ShapeDtypeStruct((batch, prompt_bytes("").size), jnp.uint8)]
-    if image:
+    if from_image:
         shapes.append(jax.ShapeDtypeStruct((batch, media.height, media.width, 3), jnp.uint8))
 
     def start(world, key, raw_BP, image=None):
@@ -94,16 +96,15 @@ def compile_reset(
     name = (f"reset {world.config} {batch} {sampling}", describe(arguments))
     run = compile_or_load(lambda: jax.jit(start).lower(*arguments), name, arguments, keep)
 
-    def begin(key: jax.Array, prompt: str | list[str] = "", picture=None) -> tuple[RolloutState, Observation]:
+    def begin(key: jax.Array, prompt: str | list[str] = "", image=None) -> tuple[RolloutState, Observation]:
         texts = [prompt] * batch if isinstance(prompt, str) else list(prompt)
         check(len(texts) == batch, f"{len(texts)} prompts for {batch} sessions")
-        check(image == (picture is not None), "compile_reset(…, image=True) makes what begins with an image")
+        check(from_image == (image is not None), "compile_reset(…, from_image=True) makes what begins with an image")
         raw = jnp.asarray(np.stack([prompt_bytes(text) for text in texts]))
-        size = (media.height, media.width, 3)
-        if not image:
+        if not from_image:
             return run(world, key, raw)
-        check(picture.shape[-3:] == size, f"the image must be uint8 {size}, got {tuple(picture.shape)}")
-        return run(world, key, raw, jnp.broadcast_to(jnp.asarray(picture, jnp.uint8), (batch, *size)))
+        check_image(world, image)
+        return run(world, key, raw, jnp.broadcast_to(image, (batch, *image.shape[-3:])))
 
     return begin
 

@@ -85,6 +85,9 @@ def _source() -> str:
     return hashlib.sha256(b"".join(name + text for name, text in parts)).hexdigest()
 
 
+_source()  # now: it is the source that is loaded, while a later one may be edited
+
+
 @functools.cache
 def _processor() -> str:
     """The processor's name and features: a program for one CPU may not run on another."""

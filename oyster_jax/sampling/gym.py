@@ -14,13 +14,10 @@ from gymnasium.error import ResetNeeded
 
 from oyster_jax.config import SamplingConfig
 from oyster_jax.errors import check
+from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World, load
-from oyster_jax.sampling import rollout
-from oyster_jax.sampling.compiled import compile_step
+from oyster_jax.sampling.compiled import compile_reset, compile_step
 from oyster_jax.types import Observation
-
-# One for all environments: those of the same sizes share what is compiled.
-_begin = jax.jit(rollout.reset, static_argnames=("batch", "sampling"))
 
 
 class GymWorld(gymnasium.Env):
@@ -57,8 +54,17 @@ class GymWorld(gymnasium.Env):
             audio=spaces.Box(-1, 1, (media.samples_per_frame,), np.float32),
         )
         self.action_space = spaces.MultiDiscrete(actions.sizes)
-        self._prompt = rollout.encode_prompt(self.world, prompt)
+        prompt_bytes(prompt)  # one that does not fit is refused here
+        self._prompt = prompt
         self._state, self._obs, self._frames = None, None, 0
+
+    @cached_property
+    def _begin(self):
+        return compile_reset(self.world, sampling=self.sampling)
+
+    @cached_property
+    def _begin_from_image(self):
+        return compile_reset(self.world, sampling=self.sampling, from_image=True)
 
     @cached_property
     def _step(self):
@@ -69,12 +75,13 @@ class GymWorld(gymnasium.Env):
         options = options or {}
         unknown = sorted(set(options) - {"prompt", "image"})
         check(not unknown, f"reset takes the options 'prompt' and 'image', got {', '.join(map(repr, unknown))}")
-        text, image = options.get("prompt"), options.get("image")
-        prompt = self._prompt if text is None else rollout.encode_prompt(self.world, text)
-        image = None if image is None else np.asarray(image)
+        prompt, image = options.get("prompt"), options.get("image")
         super().reset(seed=seed)
-        key = jax.random.key(int(self.np_random.integers(2**31)))
-        self._state, self._obs = _begin(self.world, key, prompt, image, sampling=self.sampling)
+        begin = [jax.random.key(int(self.np_random.integers(2**31))), self._prompt if prompt is None else prompt]
+        if image is None:
+            self._state, self._obs = self._begin(*begin)
+        else:
+            self._state, self._obs = self._begin_from_image(*begin, np.asarray(image))
         self._frames = 0
         return self._arrays()._asdict(), {}
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from oyster_jax.config import SamplingConfig
-from oyster_jax.errors import OysterError
+from oyster_jax.errors import check
 from oyster_jax.models.audio_tokenizer import AudioState, initial_state
 from oyster_jax.models.dynamics import Logits, leading_action
 from oyster_jax.models.text_encoder import prompt_bytes
@@ -99,16 +99,21 @@ def reset(
     none = jnp.full((batch, len(world.config.played_actions.factors)), -1, jnp.int32)
     given = None
     if image is not None:
-        size = (world.config.media.height, world.config.media.width, 3)
-        if image.shape[-3:] != size or image.dtype != jnp.uint8:
-            raise OysterError(f"the image must be uint8 {size}, got {image.dtype} {tuple(image.shape)}")
-        video = jnp.broadcast_to(image, (batch, *size))[:, None]
+        check_image(world, image)
+        video = jnp.broadcast_to(image, (batch, *image.shape[-3:]))[:, None]
         given, _ = world.apply("video_tokenizer", video, frame_positions(batch, 1), method="encode")
         given = given[:, 0]
     # Of a first frame nothing is certain yet: it is drawn as the paper draws pictures, few tokens at first.
     settings = dataclasses.replace(sampling or world.config.sampling, schedule="cosine")
     pending, obs = predict(world, state, none, settings, given)
     return commit(world, state, pending, settings), obs
+
+
+def check_image(world: World, image) -> None:
+    """Raises OysterError unless `image`, an array, is one that this world can begin with."""
+    size = (world.config.media.height, world.config.media.width, 3)
+    fits = image.shape[-3:] == size and image.dtype == jnp.uint8
+    check(fits, f"the image must be uint8 {size}, got {image.dtype} {tuple(image.shape)}")
 
 
 def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Observation]:

@@ -45,7 +45,7 @@ def test_layers_apart_compute_what_a_loop_does(deep, unrolled):
     looped, kv = jax.jit(STTransformer(c).apply)({"params": params}, x, position, None, None, prompt)
     flat, apart = jax.jit(unrolled[1])(x, position, None, None, prompt)
     np.testing.assert_allclose(looped, flat, atol=1e-4)
-    assert len(apart) == c.memories == 4 // c.temporal_every
+    assert len(apart) == c.temporal_layers == 4 // c.temporal_every
     for i, layer in enumerate(apart):
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, atol=1e-4), kv, layer)
 
@@ -72,7 +72,7 @@ def test_only_layers_that_look_back_reach_into_the_past(deep, unrolled):
     moved, _ = jax.jit(apply)(x.at[:, 2].add(1.0), position, None, None, prompt)
     same, _ = jax.jit(apply)(x, position, None, None, prompt)
     frames = np.abs(moved - same).max((0, 2, 3))
-    last = 2 + c.memories * (c.window - 1)
+    last = 2 + c.temporal_layers * (c.window - 1)
     assert (frames[:2] == 0).all() and (frames[2 : last + 1] > 1e-4).all() and (frames[last + 1 :] == 0).all()
 
 

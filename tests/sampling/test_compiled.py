@@ -116,7 +116,7 @@ def test_a_compiled_reset_is_reset(world, clip):
     both = jax.tree.map(lambda *x: jnp.concatenate(x), *[rollout.encode_prompt(world, p) for p in prompts])
     plain = jax.jit(rollout.reset, static_argnames="batch")
     assert_close(compile_reset(world, batch=2, keep=False)(key, prompts), plain(world, key, both, batch=2))
-    begin = compile_reset(world, batch=2, image=True, keep=False)
+    begin = compile_reset(world, batch=2, from_image=True, keep=False)
     assert_close(begin(key, prompts, image), plain(world, key, both, jnp.asarray(image), batch=2))
     with pytest.raises(OysterError, match="1 prompts for 2 sessions"):
         begin(key, ["night"], image)
@@ -124,6 +124,8 @@ def test_a_compiled_reset_is_reset(world, clip):
         begin(key, "x" * 257, image)
     with pytest.raises(OysterError, match=r"uint8 \(32, 48, 3\)"):
         begin(key, "", image[:16])
+    with pytest.raises(OysterError, match="got float32"):
+        begin(key, "", image.astype(np.float32))
 
 
 def test_a_state_that_does_not_fit_is_refused_and_stays(world, eight, actions):
@@ -133,8 +135,9 @@ def test_a_state_that_does_not_fit_is_refused_and_stays(world, eight, actions):
         fast(eight, actions[0])
     with pytest.raises(OysterError, match="state is of another world"):
         fast(two._replace(video=two.video[:1]), actions[0, :2])
-    with pytest.raises(OysterError, match="action"):
-        fast(two, actions[0, :2, :1])
+    for action in (actions[0, :2, :1], actions[0, :2] + 3):
+        with pytest.raises(OysterError, match="action"):
+            fast(two, action)
     fast(two, actions[0, :2])
 
 
