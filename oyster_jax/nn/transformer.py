@@ -75,10 +75,9 @@ class STTransformer(nn.Module):
         if past_mask is None:
             past_mask = banded_mask(x_BTND.shape[1], c.window)
         x, angles = x_BTND.astype(c.dtype), rotary_angles(position_BT[..., None, None], c.head_dim)
-        # The layers of block i, [:, :, i] of the prompt in the order of a scan.
-        blocks = lambda a: jnp.moveaxis(
-            a.reshape(*a.shape[:2], c.temporal_layers, c.temporal_every, *a.shape[3:]), 2, 0
-        )
+        # The prompt of each block's layers: blocks first, as a scan takes them.
+        split = (c.temporal_layers, c.temporal_every)
+        blocks = lambda a: jnp.moveaxis(a.reshape(*a.shape[:2], *split, *a.shape[3:]), 2, 0)
         prompt = jax.tree.map(blocks, prompt)
         if c.scan_layers:
             scan = nn.scan(
