@@ -19,6 +19,7 @@ from statistics import median
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import app, flags
 
 import oyster_jax as oyster
@@ -59,24 +60,42 @@ def make_world(v, window: int, kv_heads: int, temporal_every: int) -> oyster.Wor
     return oyster.World({t.name: nn.unbox(jax.jit(t.init)(jax.random.key(0))) for t in tasks}, config)
 
 
-def layer_flop(t: c.TransformerConfig, rows: int, keys: int) -> float:
-    """FLOP of all layers for one frame of `rows` tokens, each of which sees `keys` of its frame and prompt."""
-    projections = 2 * t.width * (2 * t.width + 2 * t.groups * t.head_dim)
+def layer_flop(t: c.TransformerConfig, keys: int) -> dict[str, float]:
+    """FLOP of a layer for each token, part by part. A token sees `keys` of its frame and prompt."""
+    qkv, out = 2 * t.width * (t.width + 2 * t.groups * t.head_dim), 2 * t.width**2
     attend = lambda seen: 4 * t.width * seen
-    spatial, temporal = projections + attend(keys), projections + attend(t.window)
-    mlp = 4 * t.mlp_ratio * t.width**2
-    return rows * (t.layers * (spatial + mlp) + t.temporal_layers * temporal)
+    spatial, temporal = {"qkv": qkv, "ask": attend(keys) + out}, {"qkv": qkv, "ask": attend(t.window) + out}
+    return {"spatial": spatial, "temporal": temporal, "mlp": 4 * t.mlp_ratio * t.width**2}
+
+
+def stack_flop(t: c.TransformerConfig, keys: int) -> float:
+    """FLOP of all layers for each token."""
+    one = layer_flop(t, keys)
+    spatial, temporal = (sum(one[name].values()) for name in ("spatial", "temporal"))
+    return t.layers * (spatial + one["mlp"]) + t.temporal_layers * temporal
 
 
 def frame_flop(config: c.WorldConfig) -> float:
-    """FLOP of one frame of one session: MaskGIT steps, the commit up to its last K/V, and the video decoder."""
+    """FLOP of one frame of one session: MaskGIT steps, the commit up to its last K/V, and the video decoder.
+
+    The last layer of a MaskGIT step, and the heads, look only at tokens that are hidden.
+    """
     d, v, s = config.dynamics, config.video_tokenizer, config.sampling
-    one = layer_flop(d.transformer, d.frame_tokens, d.frame_tokens + d.text.tokens)
-    heads = 2 * d.transformer.width * (d.video_tokens * d.video_codes + d.audio_tokens * d.audio_codes)
-    decoder = layer_flop(v.decoder, v.tokens, v.tokens) + 2 * v.tokens * v.decoder.width * v.patch**2 * 3
-    t = d.transformer
-    after_last_kv = d.frame_tokens * (4 * t.width * (t.width + t.window) + 4 * t.mlp_ratio * t.width**2)
-    return max(s.video_steps, s.audio_steps) * (one + heads) + one - after_last_kv + decoder
+    t, keys = d.transformer, d.frame_tokens + d.text.tokens
+    every, last = d.frame_tokens * stack_flop(t, keys), layer_flop(t, keys)
+    ask = last["spatial"]["ask"] + sum(last["temporal"].values()) + last["mlp"]
+    after_last_kv = last["temporal"]["ask"] + 2 * t.width**2 + last["mlp"]  # and the queries
+    decoder = v.tokens * (stack_flop(v.decoder, v.tokens) + 2 * v.decoder.width * v.patch**2 * 3)
+
+    total = max(s.video_steps, s.audio_steps)
+    each = ((d.video_tokens, s.video_steps, d.video_codes), (d.audio_tokens, s.audio_steps, d.audio_codes))
+    hidden = [np.array([n, *maskgit.mask_schedule(n, steps, total, s.schedule)[:-1]]) for n, steps, _ in each]
+    steps = 0
+    for run in maskgit.runs(sum(hidden)):
+        seen = [n[run.start] for n in hidden]
+        heads = sum(2 * t.width * n * codes for n, (*_, codes) in zip(seen, each))
+        steps += len(hidden[0][run]) * (every - (d.frame_tokens - sum(seen)) * ask + heads)
+    return float(steps + every - d.frame_tokens * after_last_kv + decoder)
 
 
 def frame_reads(world: oyster.World, state: oyster.RolloutState) -> int:
@@ -107,7 +126,9 @@ def parts(world: oyster.World, state: oyster.RolloutState, action: jax.Array) ->
     logits = model(world, state, tokens, hidden)
 
     def draw(keys, logits):
-        again = lambda tokens, masked: Logits(*(lg + m.sum() for lg, m in zip(logits, masked)))
+        again = lambda tokens, masked, wanted: Logits(
+            *(jnp.take_along_axis(lg, w[:, None, :, None], 2) + m.sum() for lg, m, w in zip(logits, masked, wanted))
+        )
         return maskgit.unmask(again, tokens, hidden, keys, settings)
 
     def see(world, state):

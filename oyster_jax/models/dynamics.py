@@ -53,10 +53,17 @@ class Dynamics(nn.Module):
         kv = self.text_kv(e_p).reshape(b, m + 1, *e_p.shape[1:2], *self.text_kv.features)
         return KV(*jnp.moveaxis(kv, 4, 0).swapaxes(3, 4))
 
-    def __call__(self, *args, **kwargs) -> tuple[Logits, Past]:
-        """Logits of every token, and the present's K/V. Takes what `features` takes."""
-        x, present = self.features(*args, **kwargs)
-        video, audio = jnp.split(x[:, :, 1:], [self.cfg.video_tokens], axis=2)
+    def __call__(self, *args, wanted: TokenFrame | None = None, **kwargs) -> tuple[Logits, Past]:
+        """Logits of every token, and the present's K/V. Takes what `features` takes.
+
+        wanted: int32 [B, R] and [B, Q], which tokens of each modality to give logits for, and no others.
+        """
+        split, rows = self.cfg.video_tokens, None
+        if wanted is not None:
+            rows = jnp.concatenate([1 + wanted.video, 1 + split + wanted.audio], axis=1)
+            split = wanted.video.shape[1]
+        x, present = self.features(*args, rows=rows, **kwargs)
+        video, audio = jnp.split(x[:, :, 1:] if wanted is None else x, [split], axis=2)
         return Logits(self.video_head(video), self.audio_head(audio)), present
 
     def features(
@@ -70,6 +77,7 @@ class Dynamics(nn.Module):
         prompt_id_BT: jax.Array,
         past: Past | None = None,
         past_mask: jax.Array | None = None,
+        rows: jax.Array | None = None,
     ) -> tuple[jax.Array, Past]:
         """What the logits are made of, [B, T, 1 + N + K, D], and the present's K/V.
 
@@ -77,11 +85,11 @@ class Dynamics(nn.Module):
         action_BTA: the action that *led to* each frame, -1 for none.
         level_BT: corruption level of committed frames, 0 for clean; None for frames that are being predicted.
         prompt, prompt_id_BT: from `read_prompt`, and which entry is in force at each frame.
-        past, past_mask: as for `STTransformer`.
+        past, past_mask, rows: as for `STTransformer`.
         """
         x = self._embed(tokens, masked, action_BTA, level_BT)
         force = jax.tree.map(lambda a: _select(a, prompt_id_BT), prompt)
-        return self.transformer(x, position_BT, past, past_mask, force)
+        return self.transformer(x, position_BT, past, past_mask, force, rows=rows)
 
     def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, action_BTA, level_BT) -> jax.Array:
         c = self.cfg

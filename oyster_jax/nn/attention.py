@@ -68,13 +68,14 @@ class SpatialAttention(nn.Module):
     cfg: TransformerConfig
 
     @nn.compact
-    def __call__(self, x_BTND: jax.Array, prompt: KV | None = None, grid=None) -> jax.Array:
+    def __call__(self, x_BTND: jax.Array, prompt: KV | None = None, grid=None, rows=None) -> jax.Array:
         """`prompt`: keys and values [B, T, P, groups, head_dim] of each frame's prompt tokens. `grid`: the tokens'
-        places, from `grid_angles`."""
+        places, from `grid_angles`. `rows`: int32 [B, R], the tokens that ask, if not all do."""
         c = self.cfg
         q, k, v = project(c, x_BTND)
         if grid is not None:
             q, k = rotate(q, grid), rotate(k, grid)
+        q = take(q, rows, 1)
         if prompt is not None:
             k = jnp.concatenate([k, prompt.k.astype(k.dtype)], axis=2)
             v = jnp.concatenate([v, prompt.v.astype(v.dtype)], axis=2)
@@ -117,6 +118,13 @@ class TemporalAttention(nn.Module):
             v.dtype
         )
         return merge(c, jnp.moveaxis(out, 4, 1)), present
+
+
+def take(x: jax.Array, rows: jax.Array | None, before: int) -> jax.Array:
+    """Entries `rows` int32 [B, R] of the axis of x [B, ...] that comes after B and `before` others; None: all."""
+    if rows is None:
+        return x
+    return jax.vmap(lambda one, index: jnp.take(one, index, axis=before, mode="clip"))(x, rows)
 
 
 def project(c: TransformerConfig, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -5,21 +5,26 @@ import jax
 import jax.numpy as jnp
 
 from oyster_jax.config import TransformerConfig
-from oyster_jax.nn.attention import SpatialAttention, TemporalAttention, banded_mask, rotary_angles
+from oyster_jax.nn.attention import SpatialAttention, TemporalAttention, banded_mask, rotary_angles, take
 from oyster_jax.nn.layers import MLP, norm
 from oyster_jax.types import KV, Past
 
 
 class STLayer(nn.Module):
-    """One layer. Takes and returns the tokens [B, T, N, D] and, where it looks back, the present's temporal K/V."""
+    """One layer. Takes and returns the tokens [B, T, N, D] and, where it looks back, the present's temporal K/V.
+
+    rows: int32 [B, R], where no more than these of the N tokens are wanted: R tokens and their K/V are returned.
+    """
 
     cfg: TransformerConfig
     temporal: bool  # whether it looks back
 
     @nn.compact
-    def __call__(self, x_BTND, angles, past: KV | None, past_mask, prompt: KV | None, grid):
+    def __call__(self, x_BTND, angles, past: KV | None, past_mask, prompt: KV | None, grid, rows=None):
         c = self.cfg
-        x = x_BTND + SpatialAttention(c, name="spatial")(norm(c.dtype, "norm_spatial")(x_BTND), prompt, grid)
+        attend = SpatialAttention(c, name="spatial")
+        x = take(x_BTND, rows, 1) + attend(norm(c.dtype, "norm_spatial")(x_BTND), prompt, grid, rows)
+        past = jax.tree.map(lambda a: take(a, rows, 0), past)
         present = None
         if self.temporal:
             attend = TemporalAttention(c, name="temporal")
@@ -32,18 +37,20 @@ class STLayer(nn.Module):
 class STBlock(nn.Module):
     """`temporal_every` layers, the last of which looks back: what a scan over a deep stack repeats.
 
-    prompt: K/V [B, T, layers, P, groups, head_dim] of these layers.
+    prompt: K/V [B, T, layers, P, groups, head_dim] of these layers. rows: of the last layer, see `STLayer`.
     """
 
     cfg: TransformerConfig
 
     @nn.compact
-    def __call__(self, x, angles, past: KV | None, past_mask, prompt: KV | None, grid):
+    def __call__(self, x, angles, past: KV | None, past_mask, prompt: KV | None, grid, rows=None):
         c = self.cfg
         layer = nn.remat(STLayer, prevent_cse=not c.scan_layers) if c.remat else STLayer
         for i in range(c.temporal_every):
             own = jax.tree.map(lambda a, i=i: a[:, :, i], prompt)
-            x, present = layer(c, i == c.temporal_every - 1, name=f"layer_{i}")(x, angles, past, past_mask, own, grid)
+            last = i == c.temporal_every - 1
+            told = (x, angles, past, past_mask, own, grid, rows if last else None)
+            x, present = layer(c, last, name=f"layer_{i}")(*told)
         return x, present
 
 
@@ -61,6 +68,7 @@ class STTransformer(nn.Module):
         past_mask: jax.Array | None = None,
         prompt: KV | None = None,
         grid: tuple[jax.Array, jax.Array] | None = None,
+        rows: jax.Array | None = None,
     ) -> tuple[jax.Array, Past]:
         """Returns normed tokens [B, T, N, D] and the present's K/V, of T frames.
 
@@ -70,6 +78,8 @@ class STTransformer(nn.Module):
           whole history in one pass.
         prompt: K/V [B, T, L, P, groups, head_dim] of the prompt in force at each frame.
         grid: the tokens' places within the frame, from `grid_angles`; None where embeddings alone tell them.
+        rows: int32 [B, R], the tokens that are wanted, if not all: the last layer computes nothing else for the others
+          than what these read. R tokens are returned, and R in the last layer's K/V.
         """
         c = self.cfg
         if past_mask is None:
@@ -94,7 +104,8 @@ class STTransformer(nn.Module):
             present = []
             for i in range(c.temporal_layers):
                 own = jax.tree.map(lambda a, i=i: a[i], prompt)
-                x, now = STBlock(c, name=f"block_{i}")(x, angles, past and past[i], past_mask, own, grid)
+                wanted = rows if i == c.temporal_layers - 1 else None
+                x, now = STBlock(c, name=f"block_{i}")(x, angles, past and past[i], past_mask, own, grid, wanted)
                 present.append(now)
             present = tuple(present)
         return norm(c.dtype, "norm")(x), present

@@ -3,7 +3,9 @@
 Each modality has its own schedule and its own ranking: silence, the surest guess of all, would win a joint one.
 """
 
+import operator
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -37,8 +39,22 @@ def mask_schedule(tokens: int, steps: int, total: int, schedule: str) -> np.ndar
     return left.astype(np.int32)
 
 
+def runs(hidden: np.ndarray) -> list[slice]:
+    """Cuts steps with `hidden` tokens yet to tell, int [total] and falling, into one or two runs of steps.
+
+    A run is a compiled loop that looks at as many tokens as its first step must. A second one compiles half as long
+    again: it is made where that spares a quarter of the tokens or more.
+    """
+    total = len(hidden)
+    looked_at = [cut * hidden[0] + (total - cut) * hidden[cut] for cut in range(1, total)]
+    if total == 1 or min(looked_at) > 0.75 * total * hidden[0]:
+        return [slice(0, total)]
+    cut = 1 + int(np.argmin(looked_at))
+    return [slice(0, cut), slice(cut, total)]
+
+
 def unmask(
-    predict: Callable[[TokenFrame, TokenFrame], Logits],
+    predict: Callable[[TokenFrame, TokenFrame, TokenFrame], Logits],
     tokens: TokenFrame,
     masked: TokenFrame,
     key_B: jax.Array,
@@ -46,48 +62,60 @@ def unmask(
 ) -> TokenFrame:
     """Samples the masked tokens of one frame.
 
-    predict: tokens and masks ([B, N], [B, K]) to logits [B, 1, N, codes] and [B, 1, K, codes].
+    predict: tokens, masks ([B, N], [B, K]) and which tokens are wanted (int32 [B, R], [B, Q]) to logits
+      [B, 1, R, codes] and [B, 1, Q, codes].
     tokens, masked: the frame to begin with; what is not masked is given and stays.
     key_B: one key for each element, consumed here.
     """
     total = max(settings.video_steps, settings.audio_steps)
+    sizes = TokenFrame(tokens.video.shape[1], tokens.audio.shape[1])
     left = TokenFrame(
-        mask_schedule(tokens.video.shape[1], settings.video_steps, total, settings.schedule),
-        mask_schedule(tokens.audio.shape[1], settings.audio_steps, total, settings.schedule),
+        mask_schedule(sizes.video, settings.video_steps, total, settings.schedule),
+        mask_schedule(sizes.audio, settings.audio_steps, total, settings.schedule),
     )
+    hidden = jax.tree.map(lambda size, left: np.array([size, *left[:-1]]), sizes, left)  # before each step
 
     # All of a frame's random numbers at once: three for each token at each step.
-    count = tokens.video.shape[1] + tokens.audio.shape[1]
-    draw = lambda key: jax.random.uniform(key, (total, 3, count), minval=np.finfo(np.float32).tiny)
-    draws = jnp.split(jnp.moveaxis(jax.vmap(draw)(key_B), 0, 2), tokens.video.shape[1:], axis=-1)
+    draw = lambda key: jax.random.uniform(key, (total, 3, sum(sizes)), minval=np.finfo(np.float32).tiny)
+    draws = TokenFrame(*jnp.split(jnp.moveaxis(jax.vmap(draw)(key_B), 0, 2), [sizes.video], axis=-1))
 
-    def body(carry, step):
+    def body(count: TokenFrame, carry, step):
         tokens, masked = carry
         index, left, draws = step
-        logits = predict(tokens, masked)
+        # The masked tokens first: only they, `count` at most, are looked at.
+        wanted = jax.tree.map(lambda m, n: jnp.argsort(~m, axis=-1)[:, :n], masked, count)
+        logits = predict(tokens, masked, wanted)
         noise = settings.confidence_noise * (1 - (index + 1) / total)
         video, audio = (
-            reveal(*of_one, noise, settings)
-            for of_one in zip((logits.video[:, 0], logits.audio[:, 0]), tokens, masked, left, draws)
+            reveal(of_one[0][:, 0], *of_one[1:], noise, settings)
+            for of_one in zip(logits, tokens, masked, wanted, left, draws)
         )
         return (TokenFrame(video[0], audio[0]), TokenFrame(video[1], audio[1])), None
 
-    steps = (jnp.arange(total), jax.tree.map(jnp.asarray, left), draws)
-    (tokens, _), _ = jax.lax.scan(body, (tokens, masked), steps)
-    return tokens
+    carry, steps = (tokens, masked), (np.arange(total), left, draws)
+    for run in runs(hidden.video + hidden.audio):
+        count = TokenFrame(int(hidden.video[run.start]), int(hidden.audio[run.start]))
+        now = jax.tree.map(operator.itemgetter(run), steps)
+        carry, _ = jax.lax.scan(partial(body, count), carry, now)
+    return carry[0]
 
 
-def reveal(logits, tokens, masked, left, draw_3BN, noise, settings: SamplingConfig) -> tuple[jax.Array, jax.Array]:
+def reveal(logits, tokens, masked, wanted, left, draw_3BN, noise, settings: SamplingConfig):
     """One step for one modality: samples every masked token, keeps the surest, masks the `left` others again.
 
-    logits [B, N, codes]; tokens, masked [B, N]; draw: uniform in (0, 1); returns the new tokens and the new mask.
+    logits [B, R, codes] of the tokens `wanted` [B, R], among which are all that are masked; tokens, masked [B, N];
+    draw: uniform in (0, 1); returns the new tokens and the new mask.
     """
-    sampled, log_p = sample(logits, draw_3BN[:2], settings.temperature)
-    gumbel = -jnp.log(-jnp.log(draw_3BN[2]))
-    confidence = jnp.where(masked, log_p + noise * gumbel, jnp.inf)
+    draw = draw_3BN[..., : wanted.shape[1]]
+    hidden = jnp.take_along_axis(masked, wanted, axis=-1)
+    sampled, log_p = sample(logits, draw[:2], settings.temperature)
+    gumbel = -jnp.log(-jnp.log(draw[2]))
+    confidence = jnp.where(hidden, log_p + noise * gumbel, jnp.inf)
     rank = jnp.argsort(jnp.argsort(confidence, axis=-1), axis=-1)
-    still = masked & (rank < left)
-    return jnp.where(masked & ~still, sampled, tokens), still
+    still = hidden & (rank < left)
+    told = jnp.where(hidden & ~still, sampled, jnp.take_along_axis(tokens, wanted, axis=-1))
+    put = lambda x, new: jnp.put_along_axis(x, wanted, new, axis=-1, inplace=False)
+    return put(tokens, told), put(masked, still)
 
 
 def sample(logits: jax.Array, draw_2: jax.Array, temperature: float) -> tuple[jax.Array, jax.Array]:

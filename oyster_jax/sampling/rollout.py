@@ -179,7 +179,7 @@ def predict(
     masked = jax.tree.map(lambda x: jnp.ones(x.shape, bool), start)
     if video_tokens is not None:
         start, masked = start._replace(video=video_tokens), masked._replace(video=jnp.zeros_like(masked.video))
-    logits = lambda tokens, masked: _guided_logits(world, state, tokens, masked, action_BA, settings)
+    logits = lambda tokens, masked, wanted: _guided_logits(world, state, tokens, masked, action_BA, settings, wanted)
     tokens = maskgit.unmask(logits, start, masked, key, settings)
     position = state.position[:, None]
     pixels, video = world.apply(
@@ -230,7 +230,7 @@ def rollout(
     return jax.lax.scan(lambda s, a: step(world, s, a, sampling), state, action_TBA)
 
 
-def _forward(world, state: RolloutState, tokens, masked, action_BVA, level, entries=(0,), method="__call__"):
+def _forward(world, state: RolloutState, tokens, masked, action_BVA, level, entries=(0,), **how):
     """The dynamics on one frame after the state's past, seen at once under V actions and entries of the state's
     prompts (1 is the null prompt): [B, V, ...]."""
     batch, views = len(state.position), len(entries)
@@ -246,14 +246,15 @@ def _forward(world, state: RolloutState, tokens, masked, action_BVA, level, entr
         jnp.broadcast_to(jnp.array(entries), (batch, views)),
         state.dynamics,
         cache.past_mask(state.position, world.config.dynamics.transformer.window),
-        method=method,
+        **how,
     )
 
 
-def _guided_logits(world, state, tokens, masked, action_BA, settings: SamplingConfig) -> Logits:
+def _guided_logits(world, state, tokens, masked, action_BA, settings: SamplingConfig, wanted=None) -> Logits:
     """Logits [B, 1, ...], moved away from those without the action or without the prompt (classifier-free guidance).
 
-    The frame under all conditions goes through the model together, as if they were frames: the past is read once.
+    wanted: as in `Dynamics`. The frame under all conditions goes through the model together, as if they were frames:
+    the past is read once.
     """
     views = [(1.0, action_BA, 0)]
     if settings.action_guidance:
@@ -261,7 +262,7 @@ def _guided_logits(world, state, tokens, masked, action_BA, settings: SamplingCo
     if settings.prompt_guidance:
         views.append((settings.prompt_guidance, action_BA, 1))
     weights, actions, entries = zip(*views)
-    logits, _ = _forward(world, state, tokens, masked, jnp.stack(actions, axis=1), None, entries)
+    logits, _ = _forward(world, state, tokens, masked, jnp.stack(actions, axis=1), None, entries, wanted=wanted)
     # full + sum of w * (full - bare)
     weight = jnp.array([1 + sum(weights[1:]), *(-w for w in weights[1:])])
     return jax.tree.map(lambda x: jnp.einsum("v,bvnc->bnc", weight, x)[:, None] if len(views) > 1 else x, logits)

@@ -9,7 +9,7 @@ import pytest
 
 from oyster_jax.config import SamplingConfig
 from oyster_jax.models.dynamics import Logits
-from oyster_jax.sampling.maskgit import mask_schedule, unmask
+from oyster_jax.sampling.maskgit import mask_schedule, runs, unmask
 from oyster_jax.types import TokenFrame
 
 SURE = SamplingConfig(temperature=0, confidence_noise=1.0)
@@ -36,10 +36,26 @@ def test_a_geometric_schedule_ends_with_single_tokens():
     np.testing.assert_array_equal(left, [32, 16, 8, 4, 2, 1, 0])
 
 
-def stamp(tokens, masked):
+@pytest.mark.parametrize("schedule", ["geometric", "cosine"])
+@pytest.mark.parametrize("steps", range(1, 26))
+def test_runs_of_steps_look_at_all_that_is_hidden_and_at_little_else(steps, schedule):
+    hidden = np.array([64, *mask_schedule(64, steps, steps, schedule)[:-1]])
+    cut = runs(hidden)
+    assert [i for run in cut for i in range(steps)[run]] == list(range(steps))
+    looked_at = sum(hidden[run].size * hidden[run.start] for run in cut)
+    assert len(cut) == 1 or looked_at <= 0.75 * 64 * steps
+    assert len(runs(hidden)) == (2 if schedule == "geometric" and steps > 1 else 1) or schedule == "cosine"
+
+
+def of(wanted, logits):
+    """The logits [B, 1, R, codes] of those tokens that are wanted."""
+    return Logits(*(jnp.take_along_axis(x, w[:, None, :, None], 2) for x, w in zip(logits, wanted)))
+
+
+def stamp(tokens, masked, wanted):
     """A predictor whose only guess is how many tokens of the modality are still hidden: it leaves a time stamp."""
     one_hot = lambda m: 50 * jax.nn.one_hot(jnp.broadcast_to(m.sum(-1, keepdims=True), m.shape), 40)[:, None]
-    return Logits(one_hot(masked.video), one_hot(masked.audio))
+    return of(wanted, (one_hot(masked.video), one_hot(masked.audio)))
 
 
 def begin(b, n, k):
@@ -69,11 +85,12 @@ def test_given_tokens_stay_and_the_rest_is_filled():
     assert (tokens.audio == -7).all()
 
 
-def guess(tokens, masked):
+def guess(tokens, masked, wanted):
     """Logits that depend on what is already there."""
     seen = jnp.where(masked.video, 0, tokens.video).sum(-1, keepdims=True)[..., None]
     place = lambda m: jnp.arange(m.shape[-1])[:, None] + jnp.arange(9.0)
-    return Logits(jnp.sin(place(masked.video) + seen)[:, None], jnp.cos(place(masked.audio) * 2 + seen)[:, None])
+    logits = (jnp.sin(place(masked.video) + seen)[:, None], jnp.cos(place(masked.audio) * 2 + seen)[:, None])
+    return of(wanted, logits)
 
 
 def test_temperature_zero_without_noise_needs_no_key():
@@ -95,7 +112,7 @@ def test_each_session_draws_from_its_own_key():
 def test_sampling_follows_the_logits():
     """One step, one temperature: frequencies are the softmax."""
     logits = jnp.log(jnp.array([0.1, 0.2, 0.7]))
-    always = lambda tokens, masked: Logits(*(jnp.broadcast_to(logits, (*m.shape, 3))[:, None] for m in masked))
+    always = lambda tokens, masked, wanted: Logits(*(jnp.broadcast_to(logits, (*w.shape, 3))[:, None] for w in wanted))
     tokens = unmask(always, *begin(1, 6000, 2), SamplingConfig(video_steps=1, audio_steps=1))
     np.testing.assert_allclose(np.bincount(tokens.video[0], minlength=3) / 6000, [0.1, 0.2, 0.7], atol=0.03)
 
@@ -105,10 +122,10 @@ def test_silence_does_not_crowd_out_the_picture():
     settings = SamplingConfig(video_steps=3, audio_steps=3, temperature=0, confidence_noise=0)
     seen = []
 
-    def sure_of_sound(tokens, masked):
+    def sure_of_sound(tokens, masked, wanted):
         jax.debug.callback(lambda v, a: seen.append((int(v), int(a))), masked.video.sum(), masked.audio.sum())
         flat = lambda m, sure: sure * jax.nn.one_hot(jnp.zeros(m.shape, int), 4)[:, None]
-        return Logits(flat(masked.video, 0.1), flat(masked.audio, 100.0))
+        return Logits(flat(wanted.video, 0.1), flat(wanted.audio, 100.0))
 
     unmask(sure_of_sound, *begin(1, 12, 6), settings)
     jax.effects_barrier()

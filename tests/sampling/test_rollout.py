@@ -189,6 +189,19 @@ def test_an_image_is_kept_and_its_sound_is_sampled(world, clip):
         rollout.reset(world, jax.random.key(5), image=image[:16])
 
 
+def test_tokens_asked_for_alone_get_the_logits_they_get_among_all(world, one, actions):
+    d = world.config.dynamics
+    tokens = rollout.TokenFrame(jnp.ones((1, d.video_tokens), jnp.int32), jnp.zeros((1, d.audio_tokens), jnp.int32))
+    masked = jax.tree.map(lambda x: jnp.arange(x.size)[None] % 2 == 0, tokens)
+    wanted = rollout.TokenFrame(jnp.array([[2, 0, d.video_tokens - 1]]), jnp.array([[1]]))
+    forward = jax.jit(partial(rollout._forward, world))
+    told = (one, tokens, masked, actions[0, :1, None], None)
+    every, _ = forward(*told)
+    some, _ = forward(*told, wanted=wanted)
+    for x, y, w in zip(every, some, wanted):
+        np.testing.assert_allclose(x[:, :, w[0]], y, atol=1e-4)
+
+
 def test_guidance_moves_logits_only_away_from_the_null_condition(world, one, actions):
     settings = dataclasses.replace(world.config.sampling, action_guidance=1.0, prompt_guidance=1.0)
     d = world.config.dynamics
