@@ -119,7 +119,7 @@ def dream(world: oyster.World, prompts: KV, choose: Callable, key: jax.Array) ->
     """Episodes that the world makes up, one for each prompt; a quarter of its sampler's steps will do for them."""
     begin, key = jax.random.split(key)
     own = world.config.sampling
-    fast = replace(own, video_steps=2, audio_steps=1, prompt_guidance=0.0)
+    fast = replace(own, video_steps=2, audio_steps=1, guidance=oyster.Guidance())
     state, obs = oyster.reset(world, begin, prompts, batch=len(prompts.k), sampling=replace(own, video_steps=4))
     return play(partial(oyster.step, world, sampling=fast), choose, state, obs, key, DREAM_FRAMES)
 

@@ -58,7 +58,8 @@ def main(_):
     values = flags.FLAGS
     world = oyster.load(values.world)
     if values.prompt_guidance is not None:
-        guided = replace(world.config.sampling, prompt_guidance=values.prompt_guidance)
+        own = world.config.sampling
+        guided = replace(own, guidance=replace(own.guidance, prompt=values.prompt_guidance))
         world = replace(world, config=replace(world.config, sampling=guided))
     stills, captions = references(), [reef.caption(s) for s in SCENES]
     prompts = lambda texts: jax.tree.map(
@@ -93,7 +94,7 @@ def main(_):
             {
                 "benchmark": "directing",
                 "scenes": len(SCENES),
-                "prompt_guidance": world.config.sampling.prompt_guidance,
+                "prompt_guidance": world.config.sampling.guidance.prompt,
                 **{name: round(float(np.mean(hit)), 3) for name, hit in hits.items()},
                 "chance": round(1 / len(SCENES), 3),
                 "image_psnr": round(float(np.mean(kept)), 2),

@@ -44,6 +44,7 @@ def bits(world: oyster.World, clip: Clip, settings: oyster.SamplingConfig) -> tu
     tokens, action = rollout.tokenize(world, clip)
     state, _ = rollout.prefill(world, jax.random.key(0), clip.first(CONTEXT))
     truth, action = jax.tree.map(lambda x: x[:, CONTEXT], tokens), action[:, CONTEXT - 1]
+    bare = replace(settings, guidance=oyster.Guidance())
     total = max(settings.video_steps, settings.audio_steps)
     left = [
         jnp.asarray(maskgit.mask_schedule(x.shape[1], s, total, settings.schedule))
@@ -51,7 +52,7 @@ def bits(world: oyster.World, clip: Clip, settings: oyster.SamplingConfig) -> tu
     ]
 
     def tell(masked, left):
-        logits = rollout._guided_logits(world, state, truth, masked, action, replace(settings, prompt_guidance=0.0))
+        logits = rollout._guided_logits(world, state, truth, masked, action, bare)
         cost, still = [], []
         for lg, code, hidden, stay in zip(logits, truth, masked, left):
             log_p = jax.nn.log_softmax(lg[:, 0])
@@ -117,7 +118,7 @@ def main(_):
     world, reader = oyster.load(v.world), open_clips(v.data)
     base = world.config.sampling
     if v.prompt_guidance is not None:
-        base = replace(base, prompt_guidance=v.prompt_guidance)
+        base = replace(base, guidance=replace(base.guidance, prompt=v.prompt_guidance))
     settings = {n: replace(base, video_steps=n, audio_steps=n) for n in v.steps}
     options = WindowOptions(CONTEXT + FUTURE, BATCH, seed=v.seed, arrays=("video", "audio", "action"), repeat=True)
     batches = windows(reader, reader.split("held_out"), options)
@@ -130,7 +131,7 @@ def main(_):
             run()
     for n, sampling in settings.items():
         named = {"benchmark": "steps", "world": v.world, "steps": n, "starts": v.starts}
-        named |= {"prompt_guidance": base.prompt_guidance, "ms": round(1e3 * median(times[n]), 1)}
+        named |= {"prompt_guidance": base.guidance.prompt, "ms": round(1e3 * median(times[n]), 1)}
         print(json.dumps(named | quality(world, clips, sampling, v.seed)), flush=True)
 
 

@@ -64,7 +64,8 @@ def main(_):
     print(json.dumps({"truth": {"changes": changes(truth), "loud": loud(batch["audio"][:, CONTEXT:])}}))
     for schedule, steps, temperature in itertools.product(v.schedule, v.video_steps, v.temperature):
         named = {"schedule": schedule, "video_steps": steps, "temperature": temperature}
-        sampling = replace(world.config.sampling, **named)
+        randomness = replace(world.config.sampling.randomness, temperature=temperature)
+        sampling = replace(world.config.sampling, schedule=schedule, video_steps=steps, randomness=randomness)
         play = jax.jit(lambda w, s, a, sampling=sampling: oyster.rollout(w, s, a, sampling)[1])
         play = play.lower(world, state, action).compile()
         begin = time.monotonic()

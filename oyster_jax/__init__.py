@@ -1,6 +1,6 @@
 """oyster_jax: real-time, interactive world models with sound, in JAX and Flax."""
 
-from oyster_jax.config import ActionFactor, ActionSpace, MediaSpec, SamplingConfig, WorldConfig
+from oyster_jax.config import ActionFactor, ActionSpace, Guidance, MediaSpec, Randomness, SamplingConfig, WorldConfig
 from oyster_jax.errors import OysterError
 from oyster_jax.models.world_model import World, load, save_world, unroll_layers
 from oyster_jax.sampling.compiled import compile_reset, compile_step
@@ -23,9 +23,11 @@ __all__ = [
     "ActionFactor",
     "ActionSpace",
     "Clip",
+    "Guidance",
     "MediaSpec",
     "Observation",
     "OysterError",
+    "Randomness",
     "RolloutState",
     "SamplingConfig",
     "World",

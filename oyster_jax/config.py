@@ -320,16 +320,34 @@ class DynamicsConfig:
 
 
 @dataclass(frozen=True)
+class Randomness:
+    """How freely tokens are drawn: 0 and 0 is the likeliest frame."""
+
+    temperature: float = 1.0
+    confidence_noise: float = 1.0  # Gumbel noise on the ranking, annealed to 0 (MaskGIT's choice temperature)
+
+    def __post_init__(self):
+        check(self.temperature >= 0 and self.confidence_noise >= 0, "temperatures cannot be negative")
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How far logits are moved from those without a condition: logits + w * (logits - logits without). 0: not at all,
+    and at no cost."""
+
+    action: float = 0.0
+    prompt: float = 0.0
+
+
+@dataclass(frozen=True)
 class SamplingConfig:
     """How a frame is unmasked; static and hashable."""
 
     video_steps: int = 8
     audio_steps: int = 4
     schedule: str = "geometric"  # or "cosine": tokens that each step reveals of a next frame, see `mask_schedule`
-    temperature: float = 1.0
-    confidence_noise: float = 1.0  # Gumbel noise on the ranking, annealed to 0 (MaskGIT's choice temperature)
-    action_guidance: float = 0.0  # 0: off; w: logits + w * (logits - logits without the action)
-    prompt_guidance: float = 0.0
+    randomness: Randomness = Randomness()
+    guidance: Guidance = Guidance()
     commit_level: int = 0  # corruption level claimed for generated frames
 
     def __post_init__(self):
@@ -337,7 +355,6 @@ class SamplingConfig:
         schedules = ("geometric", "cosine")
         check(self.schedule in schedules, f"sampling.schedule must be one of {schedules}, got {self.schedule!r}")
         check(self.commit_level >= 0, f"sampling.commit_level must not be negative, got {self.commit_level}")
-        check(self.temperature >= 0 and self.confidence_noise >= 0, "temperatures cannot be negative")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from oyster_jax.config import (
     LatentActionConfig,
     MediaSpec,
     QuantizerConfig,
+    Randomness,
     SamplingConfig,
     StageConfig,
     TextEncoderConfig,
@@ -43,7 +44,7 @@ def test_a_world_survives_json(world):
 
 
 def test_an_experiment_survives_the_command_line(world):
-    experiment = ExperimentConfig(seed=3, sampling=SamplingConfig(temperature=0.5))
+    experiment = ExperimentConfig(seed=3, sampling=SamplingConfig(randomness=Randomness(temperature=0.5)))
     overridden = as_config_dict(experiment)
     overridden.dynamics.transformer.layers = 7
     again = from_dict(ExperimentConfig, overridden.to_dict())

@@ -54,14 +54,14 @@ def make_world(case):
     transformer = c.TransformerConfig(layers=BLOCKS, width=case.width, heads=HEADS, window=case.clip)
     codebook = c.QuantizerConfig("vq", codes=case.codes, dim=32)
     steps = dict(video_steps=case.maskgit_steps, audio_steps=case.maskgit_steps)
-    noise = dict(temperature=case.temperature, confidence_noise=case.temperature)
+    noise = c.Randomness(case.temperature, case.temperature)
     experiment = c.ExperimentConfig(
         video_tokenizer=c.VideoTokenizerConfig(
             case.patch, encoder=transformer, decoder=transformer, quantizer=codebook
         ),
         audio_tokenizer=c.AudioTokenizerConfig(tokens=8, width=96, layers=3),
         dynamics=c.DynamicsConfig(transformer=transformer),
-        sampling=c.SamplingConfig(**steps, **noise),
+        sampling=c.SamplingConfig(**steps, randomness=noise),
         train=c.TrainConfig(dynamics=c.StageConfig(batch=case.batch, frames=case.clip)),
     )
     media = c.MediaSpec(Fraction(15), 15360, case.size, case.size)

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from absl import flags
 
+from oyster_jax.config import SamplingConfig
 from oyster_jax.errors import OysterError
 
 FLAGS = flags.FlagValues()
@@ -51,8 +52,7 @@ def run(values: flags.FlagValues) -> None:
     frames = round(values.seconds * media.fps)
     actions = world_actions(world, values.actions, frames, values.seed)[:-1]  # the last frame is only seen
     events = [parse_event(text, media.fps, frames) for text in values.event]
-    names = ("video_steps", "audio_steps", "temperature", "action_guidance", "prompt_guidance")
-    sampling = replace(world.config.sampling, **{n: values[n].value for n in names if values[n].value is not None})
+    sampling = asked_sampling(world.config.sampling, values)
     check_writable(values.out)
     key = jax.random.key(values.seed)
     if values.data and (values.prompt or values.image):
@@ -110,3 +110,14 @@ def held_out_clip(folder: str, world, seed: int):
     names = ("video", "audio", "action")
     batch = take(meta, arrays, int(start), frames, names, reader.info.max_prompts)
     return Clip(**{k: jnp.asarray(v)[None] for k, v in batch.items()})
+
+
+def asked_sampling(own: SamplingConfig, values: flags.FlagValues) -> SamplingConfig:
+    """A world's own way to draw frames, but for what flags say."""
+    given = lambda **of: {field: values[flag].value for field, flag in of.items() if values[flag].value is not None}
+    return replace(
+        own,
+        randomness=replace(own.randomness, **given(temperature="temperature")),
+        guidance=replace(own.guidance, **given(action="action_guidance", prompt="prompt_guidance")),
+        **given(video_steps="video_steps", audio_steps="audio_steps"),
+    )

@@ -85,7 +85,7 @@ def unmask(
         # The masked tokens first: only they, `count` at most, are looked at.
         wanted = jax.tree.map(lambda m, n: jnp.argsort(~m, axis=-1)[:, :n], masked, count)
         logits = predict(tokens, masked, wanted)
-        noise = settings.confidence_noise * (1 - (index + 1) / total)
+        noise = settings.randomness.confidence_noise * (1 - (index + 1) / total)
         video, audio = (
             reveal(of_one[0][:, 0], *of_one[1:], noise, settings)
             for of_one in zip(logits, tokens, masked, wanted, left, draws)
@@ -108,7 +108,7 @@ def reveal(logits, tokens, masked, wanted, left, draw_3BN, noise, settings: Samp
     """
     draw = draw_3BN[..., : wanted.shape[1]]
     hidden = jnp.take_along_axis(masked, wanted, axis=-1)
-    sampled, log_p = sample(logits, draw[:2], settings.temperature)
+    sampled, log_p = sample(logits, draw[:2], settings.randomness.temperature)
     gumbel = -jnp.log(-jnp.log(draw[2]))
     confidence = jnp.where(hidden, log_p + noise * gumbel, jnp.inf)
     rank = jnp.argsort(jnp.argsort(confidence, axis=-1), axis=-1)

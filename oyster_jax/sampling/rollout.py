@@ -257,10 +257,10 @@ def _guided_logits(world, state, tokens, masked, action_BA, settings: SamplingCo
     the past is read once.
     """
     views = [(1.0, action_BA, 0)]
-    if settings.action_guidance:
-        views.append((settings.action_guidance, jnp.full_like(action_BA, -1), 0))
-    if settings.prompt_guidance:
-        views.append((settings.prompt_guidance, action_BA, 1))
+    if settings.guidance.action:
+        views.append((settings.guidance.action, jnp.full_like(action_BA, -1), 0))
+    if settings.guidance.prompt:
+        views.append((settings.guidance.prompt, action_BA, 1))
     weights, actions, entries = zip(*views)
     logits, _ = _forward(world, state, tokens, masked, jnp.stack(actions, axis=1), None, entries, wanted=wanted)
     # full + sum of w * (full - bare)

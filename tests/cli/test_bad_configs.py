@@ -29,7 +29,7 @@ TINY = f"--config={Path(__file__).parents[2] / 'configs/tiny.py'}"
         (["--config.dynamics.text.heads=5"], ["text width 32", "heads 5"]),
         (["--config.dynamics.transformer.window=1"], ["window"]),
         (["--config.train.dynamics.steps=0"], ["steps"]),
-        (["--config.sampling.temperature=-1"], ["temperature"]),
+        (["--config.sampling.randomness.temperature=-1"], ["temperature"]),
         (["--config.mesh.data=3"], ["mesh", "3"]),
         (["--stage=dynamic"], ["no stage dynamic", "video_tokenizer"]),
         (["--config.train.video_tokenizer.frames=41"], ["41 frames", "longest: 40"]),

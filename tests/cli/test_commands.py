@@ -53,7 +53,7 @@ def test_a_rollout_does_what_it_is_told(oyster, filmed, tmp_path, world_folder):
     assert done.code == 0 and not done.err and out.stat().st_size > 500
     assert filmed["actions"].tolist() == [[1, 1], *[[2, 0]] * 3, *[[0, 0]] * 10]
     assert filmed["events"] == [(3, "night"), (8, "day")]
-    assert (filmed["sampling"].video_steps, filmed["sampling"].temperature) == (1, 0.5)
+    assert (filmed["sampling"].video_steps, filmed["sampling"].randomness.temperature) == (1, 0.5)
 
 
 def test_a_rollout_begins_with_a_clip_that_was_held_out(tmp_path, echo, told, world):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from oyster_jax.config import Randomness
 from oyster_jax.distributed.mesh import make_mesh
 from oyster_jax.errors import OysterError
 from oyster_jax.sampling import executables, rollout, session
@@ -86,7 +87,7 @@ def test_whatever_changes_is_compiled_again(world, folder, monkeypatch):
     compile_step(world, sampling=other)
     assert new() == 0
     compile_step(world, sampling=other, donate=False)
-    compile_step(world, sampling=dataclasses.replace(other, temperature=0.5))
+    compile_step(world, sampling=dataclasses.replace(other, randomness=Randomness(temperature=0.5)))
     assert new() == 4
     for change in (
         lambda: monkeypatch.setattr(executables, "_source", lambda: "mended"),

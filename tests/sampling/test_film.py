@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from oyster_jax.config import Guidance
 from oyster_jax.evaluation.dynamics import replay
 from oyster_jax.sampling import rollout
 from oyster_jax.sampling.film import film
@@ -32,7 +33,7 @@ def assert_same_film(film, frames):
 def test_actions_and_events_take_hold_of_their_own_frames(world):
     begin = jax.jit(rollout.reset)(world, jax.random.key(0), rollout.encode_prompt(world, "day"))
     actions = np.random.default_rng(0).integers(0, world.config.actions.sizes, (6, 2)).astype(np.int32)
-    swayed = dataclasses.replace(world.config.sampling, prompt_guidance=50.0)  # by a word alone few tokens change
+    swayed = dataclasses.replace(world.config.sampling, guidance=Guidance(prompt=50.0))  # a word changes few tokens
     events = [(frame, f"scene {frame}") for frame in range(1, 7)]
     video, audio = film(world, begin, actions, events, swayed)
     hand = lambda late: by_hand(world, begin[0], jnp.asarray(actions), [(f - 1 + late, p) for f, p in events], swayed)

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.config import SamplingConfig
+from oyster_jax.config import Randomness, SamplingConfig
 from oyster_jax.models.dynamics import Logits
 from oyster_jax.sampling.maskgit import mask_schedule, runs, unmask
 from oyster_jax.types import TokenFrame
 
-SURE = SamplingConfig(temperature=0, confidence_noise=1.0)
+SURE = SamplingConfig(randomness=Randomness(temperature=0))
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 7, 64, 1000])
@@ -94,7 +94,7 @@ def guess(tokens, masked, wanted):
 
 
 def test_temperature_zero_without_noise_needs_no_key():
-    settings = SamplingConfig(video_steps=4, audio_steps=2, temperature=0, confidence_noise=0)
+    settings = SamplingConfig(video_steps=4, audio_steps=2, randomness=Randomness(0, 0))
     start, masked, keys = begin(3, 12, 4)
     tokens = unmask(guess, start, masked, keys, settings)
     assert all((row == x[0]).all() for x in tokens for row in x)
@@ -119,7 +119,7 @@ def test_sampling_follows_the_logits():
 
 def test_silence_does_not_crowd_out_the_picture():
     """However sure the sound is, the picture's first step reveals as much as its own schedule says, and vice versa."""
-    settings = SamplingConfig(video_steps=3, audio_steps=3, temperature=0, confidence_noise=0)
+    settings = SamplingConfig(video_steps=3, audio_steps=3, randomness=Randomness(0, 0))
     seen = []
 
     def sure_of_sound(tokens, masked, wanted):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from oyster_jax.config import Guidance
 from oyster_jax.errors import OysterError
 from oyster_jax.models.dynamics import leading_action
 from oyster_jax.models.video_tokenizer import to_uint8
@@ -203,7 +204,7 @@ def test_tokens_asked_for_alone_get_the_logits_they_get_among_all(world, one, ac
 
 
 def test_guidance_moves_logits_only_away_from_the_null_condition(world, one, actions):
-    settings = dataclasses.replace(world.config.sampling, action_guidance=1.0, prompt_guidance=1.0)
+    settings = dataclasses.replace(world.config.sampling, guidance=Guidance(1.0, 1.0))
     d = world.config.dynamics
     tokens = rollout.TokenFrame(jnp.zeros((1, d.video_tokens), jnp.int32), jnp.zeros((1, d.audio_tokens), jnp.int32))
     masked = jax.tree.map(lambda x: x == 0, tokens)
