@@ -4,6 +4,7 @@ Nothing is learnt in six steps. What is tested is that every part fits the next,
 """
 
 import json
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import av
 import jax
+import nbformat
 import numpy as np
 import pytest
+from matplotlib.image import imread
+from nbclient import NotebookClient
 
 from oyster_jax import cli
 from oyster_jax.data.pipeline import open_clips
@@ -169,6 +173,18 @@ def test_a_world_is_what_its_data_was(reef):
     for stage in world.params:
         assert list((reef / "tensorboard" / stage).iterdir())
         assert list((reef / "samples").glob(f"{stage}-*.mp4"))
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(reef, tmp_path, monkeypatch):
+    """Its short form, in a kernel of its own. Its agent has no time to learn: `benchmarks/agent.py` measures that."""
+    monkeypatch.setenv("OYSTER_SHORT", "1")
+    monkeypatch.setenv("OYSTER_WORLD", str(reef / "world"))
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1"))
+    notebook = nbformat.read(Path(__file__).parents[1] / "launch/colab/library.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # kept small: nobody reads a diff of pictures
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert_film(tmp_path / "reef.mp4", 11, 15)
+    assert imread(tmp_path / "futures.png").shape == (132, 132, 4)
 
 
 HIDDEN = "--config.dynamics.actions=latent"
