@@ -38,7 +38,6 @@ CHOICES = {
     "plain": {},
     "kv_heads=1": {"kv_heads": 1},
     "temporal_every=2": {"temporal_every": 2},
-    "both": {"kv_heads": 1, "temporal_every": 2},
 }
 CONTEXT, FUTURE, BATCH = 16, 8, 16
 
