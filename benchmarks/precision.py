@@ -22,7 +22,6 @@ import oyster_jax as oyster
 from oyster_jax.models import world_model
 from oyster_jax.models.dynamics import Dynamics
 from oyster_jax.sampling import rollout
-from oyster_jax.training.tasks.dynamics import init_dynamics
 from oyster_jax.types import TokenFrame
 
 flags.DEFINE_string("world", "runs/reef/world", "a trained world")
