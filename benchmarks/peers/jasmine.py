@@ -41,6 +41,7 @@ class Case:
     maskgit_steps: int = 8
     temperature: float = 1.0  # 0: the likeliest codes
     batch: int = 1
+    kv_heads: int = 0  # of ours; 0: as many as heads, which is all that Jasmine has
 
     @property
     def frames(self) -> int:
@@ -53,6 +54,7 @@ CASES = {
     "sample32": Case(clip=32),
     "patch4": Case(patch=4),
     "greedy16": Case(temperature=0.0),
+    "grouped16": Case(kv_heads=1),
     "train": Case(train=True, given=0),
 }
 

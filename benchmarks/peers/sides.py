@@ -51,7 +51,7 @@ def make_world(case):
     from oyster_jax.models.world_model import World
     from oyster_jax.training.tasks import make_tasks
 
-    transformer = c.TransformerConfig(layers=BLOCKS, width=case.width, heads=HEADS, window=case.clip)
+    transformer = c.TransformerConfig(BLOCKS, case.width, HEADS, case.kv_heads, window=case.clip)
     codebook = c.QuantizerConfig("vq", codes=case.codes, dim=32)
     steps = dict(video_steps=case.maskgit_steps, audio_steps=case.maskgit_steps)
     noise = c.Randomness(case.temperature, case.temperature)
