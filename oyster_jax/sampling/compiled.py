@@ -15,7 +15,7 @@ from oyster_jax.errors import OysterError, check
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.executables import compile_or_load, describe
-from oyster_jax.sampling.rollout import RolloutState, check_image, commit, init_state, predict, reset
+from oyster_jax.sampling.rollout import RolloutState, check_image, commit, first_frame, init_state, predict
 from oyster_jax.types import Observation
 
 
@@ -43,20 +43,11 @@ def compile_step(
     if mesh is not None:
         world = jax.device_put(world, jax.NamedSharding(mesh, PartitionSpec()))
         state, action = _spread((state, action), mesh)
-    name = (f"step {world.config} {sampling} {mesh} {donate}", describe((world, state, action)))
-
-    show = _divide(lambda w, s, a: predict(w, s, a, sampling), mesh)
-    arguments = (world, state, action)
-    shown = compile_or_load(lambda: jax.jit(show).lower(*arguments), ("predict", *name), arguments, keep)
-
-    def lower_commit() -> jax.stages.Lowered:
-        pending, _ = jax.eval_shape(show, *arguments)
-        pending = pending if mesh is None else _spread(pending, mesh)
-        run = _divide(lambda w, s, p: commit(w, s, p, sampling), mesh)
-        return jax.jit(run, donate_argnums=1 if donate else ()).lower(world, state, pending)
-
-    like_pending, _ = jax.tree.unflatten(shown.out_tree, range(shown.out_tree.num_leaves))
-    committed = compile_or_load(lower_commit, ("commit", *name), (world, state, like_pending), keep)
+    show, arguments = jax.jit(_divide(lambda w, s, a: predict(w, s, a, sampling), mesh)), (world, state, action)
+    name = ("predict", f"{world.config} {sampling} {mesh}", describe(arguments))
+    shown = compile_or_load(lambda: show.lower(*arguments), name, arguments, keep)
+    pending = lambda: show.eval_shape(*arguments)[0]
+    committed = _compile_commit(world, state, pending, _outputs(shown)[0], sampling, donate, mesh, keep)
 
     def fast(state_now: RolloutState, action_BA: jax.Array) -> tuple[RolloutState, Observation]:
         world.config.played_actions.check(action_BA)
@@ -88,13 +79,21 @@ def compile_reset(
     if from_image:
         shapes.append(jax.ShapeDtypeStruct((batch, media.height, media.width, 3), jnp.uint8))
 
-    def start(world, key, raw_BP, image=None):
+    @jax.jit
+    def show(world, key, raw_BP, image=None):
         prompt = world.apply("dynamics", raw_BP[:, None], method="read_prompt")
-        return reset(world, key, prompt, image, batch, sampling)
+        return first_frame(world, key, prompt, image, batch, sampling)
 
     arguments = (world, *shapes)
-    name = (f"reset {world.config} {batch} {sampling}", describe(arguments))
-    run = compile_or_load(lambda: jax.jit(start).lower(*arguments), name, arguments, keep)
+    name = ("reset", f"{world.config} {batch} {sampling}", describe(arguments))
+    shown = compile_or_load(lambda: show.lower(*arguments), name, arguments, keep)
+    state = jax.eval_shape(lambda w, k: init_state(w, k, batch=batch), world, jax.random.key(0))
+    pending = lambda: show.eval_shape(*arguments)[1]
+    committed = _compile_commit(world, state, pending, _outputs(shown)[1], sampling, keep=keep)
+
+    def run(*arguments):
+        state, pending, obs = shown(*arguments)
+        return committed(world, state, pending), obs
 
     def begin(key: jax.Array, prompt: str | list[str] = "", image=None) -> tuple[RolloutState, Observation]:
         texts = [prompt] * batch if isinstance(prompt, str) else list(prompt)
@@ -107,6 +106,26 @@ def compile_reset(
         return run(world, key, raw, jnp.broadcast_to(image, (batch, *image.shape[-3:])))
 
     return begin
+
+
+def _compile_commit(world, state, pending: Callable, like_pending, sampling, donate=True, mesh=None, keep=True):
+    """`commit`, compiled: one and the same program after a first frame and after any other.
+
+    pending: gives the shapes of its last argument, where they are needed; `like_pending` has their structure.
+    """
+
+    def lower() -> jax.stages.Lowered:
+        shapes = pending() if mesh is None else _spread(pending(), mesh)
+        run = _divide(lambda w, s, p: commit(w, s, p, sampling), mesh)
+        return jax.jit(run, donate_argnums=1 if donate else ()).lower(world, state, shapes)
+
+    name = ("commit", f"{world.config} {sampling} {mesh} {donate}", describe((world, state)))
+    return compile_or_load(lower, name, (world, state, like_pending), keep)
+
+
+def _outputs(program: jax.stages.Compiled):
+    """Something of the structure of what a program returns."""
+    return jax.tree.unflatten(program.out_tree, range(program.out_tree.num_leaves))
 
 
 def _divide(run: Callable, mesh: Mesh | None) -> Callable:

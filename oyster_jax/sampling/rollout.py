@@ -95,6 +95,19 @@ def reset(
     prompt: from `encode_prompt`. image: uint8 [H, W, 3] or [B, H, W, 3] to begin with (its sound is sampled, given the
     picture); without one, frame 0 is sampled from the prompt. Consumes `key`.
     """
+    state, pending, obs = first_frame(world, key, prompt, image, batch, sampling)
+    return commit(world, state, pending, sampling), obs
+
+
+def first_frame(
+    world: World,
+    key: jax.Array,
+    prompt: KV | None,
+    image: jax.Array | None,
+    batch: int,
+    sampling: SamplingConfig | None,
+) -> tuple[RolloutState, Pending, Observation]:
+    """Frame 0 of B sessions, not yet committed. Takes what `reset` takes."""
     state = init_state(world, key, prompt, batch)
     none = jnp.full((batch, len(world.config.played_actions.factors)), -1, jnp.int32)
     given = None
@@ -105,8 +118,7 @@ def reset(
         given = given[:, 0]
     # Of a first frame nothing is certain yet: it is drawn as the paper draws pictures, few tokens at first.
     settings = dataclasses.replace(sampling or world.config.sampling, schedule="cosine")
-    pending, obs = predict(world, state, none, settings, given)
-    return commit(world, state, pending, settings), obs
+    return state, *predict(world, state, none, settings, given)
 
 
 def check_image(world: World, image) -> None:
