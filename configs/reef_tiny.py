@@ -37,7 +37,7 @@ def get_config():
             latent_action=LatentActionConfig(codes=(8,), encoder=short, decoder=short),
             dynamics=DynamicsConfig(transformer=TransformerConfig(layers=4, width=128, heads=4, window=8)),
             # So short a training hardly hears a prompt that changes midway; guidance makes up for it.
-            sampling=SamplingConfig(video_steps=8, audio_steps=4, guidance=Guidance(prompt=3.0)),
+            sampling=SamplingConfig(video_steps=6, audio_steps=4, guidance=Guidance(prompt=3.0)),
             train=train,
         )
     )
