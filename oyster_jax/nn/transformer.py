@@ -24,9 +24,9 @@ class STLayer(nn.Module):
         c = self.cfg
         attend = SpatialAttention(c, name="spatial")
         x = take(x_BTND, rows, 1) + attend(norm(c.dtype, "norm_spatial")(x_BTND), prompt, grid, rows)
-        past = jax.tree.map(lambda a: take(a, rows, 0), past)
         present = None
         if self.temporal:
+            past = jax.tree.map(lambda a: take(a, rows, 0), past)
             attend = TemporalAttention(c, name="temporal")
             y, present = attend(norm(c.dtype, "norm_temporal")(x), angles, past, past_mask)
             x = x + y
