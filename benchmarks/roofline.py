@@ -126,9 +126,11 @@ def parts(world: oyster.World, state: oyster.RolloutState, action: jax.Array) ->
     logits = model(world, state, tokens, hidden)
 
     def draw(keys, logits):
-        again = lambda tokens, masked, wanted: Logits(
-            *(jnp.take_along_axis(lg, w[:, None, :, None], 2) + m.sum() for lg, m, w in zip(logits, masked, wanted))
-        )
+        def again(tokens, masked, wanted):
+            now = Logits(*(lg + m.sum() for lg, m in zip(logits, masked)))
+            one = lambda lg, w: jnp.take_along_axis(lg, w[:, None, :, None], 2)
+            return now if wanted is None else Logits(*map(one, now, wanted))
+
         return maskgit.unmask(again, tokens, hidden, keys, settings)
 
     def see(world, state):

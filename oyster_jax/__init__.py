@@ -1,5 +1,6 @@
 """oyster_jax: real-time, interactive world models with sound, in JAX and Flax."""
 
+from oyster_jax.compiler import compiler_options
 from oyster_jax.config import ActionFactor, ActionSpace, Guidance, MediaSpec, Randomness, SamplingConfig, WorldConfig
 from oyster_jax.errors import OysterError
 from oyster_jax.models.world_model import World, load, save_world, unroll_layers
@@ -36,6 +37,7 @@ __all__ = [
     "commit",
     "compile_reset",
     "compile_step",
+    "compiler_options",
     "encode_prompt",
     "fork",
     "join",

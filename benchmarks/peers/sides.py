@@ -101,7 +101,7 @@ def sample_ours(case, world, clip) -> dict:
     action_TBA = jnp.moveaxis(clip.action[:, case.given - 1 : -1], 1, 0)
 
     def steps():
-        begin = jax.jit(oyster.prefill).lower(world, key, past).compile()
+        begin = jax.jit(oyster.prefill).lower(world, key, past).compile(oyster.compiler_options())
         step = oyster.compile_step(world, case.batch)
         actions = list(action_TBA)
 
@@ -115,7 +115,7 @@ def sample_ours(case, world, clip) -> dict:
 
     def rollout():
         film = lambda world, past, actions: oyster.rollout(world, oyster.prefill(world, key, past)[0], actions)[1]
-        play = jax.jit(film).lower(world, past, action_TBA).compile()
+        play = jax.jit(film).lower(world, past, action_TBA).compile(oyster.compiler_options())
         return lambda: jax.device_get(play(world, past, action_TBA))
 
     return {"steps": steps, "rollout": rollout}
@@ -125,6 +125,7 @@ def train_ours(task, world, clip) -> dict:
     import flax.linen as nn
     import jax
 
+    from oyster_jax import compiler_options
     from oyster_jax.sampling.rollout import tokenize
     from oyster_jax.training.loop import init_state, make_train_step
 
@@ -137,7 +138,8 @@ def train_ours(task, world, clip) -> dict:
 
     def build(step, *args):
         state = jax.jit(lambda key: nn.unbox(init_state(task, key)))(key)
-        return stepper(jax.jit(step, donate_argnums=0).lower(state, *args).compile(), state, *args)
+        compiled = jax.jit(step, donate_argnums=0).lower(state, *args).compile(compiler_options())
+        return stepper(compiled, state, *args)
 
     return {
         "raw": lambda: build(lambda state, world, clip: step(state, encode(world, clip), key), world, clip),

@@ -21,6 +21,8 @@ import jax
 import platformdirs
 from jax.experimental.serialize_executable import deserialize_and_load, serialize
 
+from oyster_jax.compiler import compiler_options
+
 KEPT = 64  # programs; the longest unused are removed
 
 log = logging.getLogger(__name__)
@@ -36,11 +38,11 @@ def compile_or_load(
     """
     folder = cache_folder() if keep else None
     if folder is None:
-        return lower().compile()
+        return lower().compile(compiler_options())
     file = folder / hashlib.sha256("\0".join([*name, *_surroundings()]).encode()).hexdigest()
     loaded = _read(file, arguments)
     if loaded is None:
-        loaded = lower().compile()
+        loaded = lower().compile(compiler_options())
         _write(file, loaded)
     return loaded
 

@@ -54,7 +54,7 @@ def runs(hidden: np.ndarray) -> list[slice]:
 
 
 def unmask(
-    predict: Callable[[TokenFrame, TokenFrame, TokenFrame], Logits],
+    predict: Callable[[TokenFrame, TokenFrame, TokenFrame | None], Logits],
     tokens: TokenFrame,
     masked: TokenFrame,
     key_B: jax.Array,
@@ -62,8 +62,8 @@ def unmask(
 ) -> TokenFrame:
     """Samples the masked tokens of one frame.
 
-    predict: tokens, masks ([B, N], [B, K]) and which tokens are wanted (int32 [B, R], [B, Q]) to logits
-      [B, 1, R, codes] and [B, 1, Q, codes].
+    predict: tokens, masks ([B, N], [B, K]) and which tokens are wanted (int32 [B, R], [B, Q]; None: all in order) to
+      logits [B, 1, R, codes] and [B, 1, Q, codes].
     tokens, masked: the frame to begin with; what is not masked is given and stays.
     key_B: one key for each element, consumed here.
     """
@@ -82,13 +82,14 @@ def unmask(
     def body(count: TokenFrame, carry, step):
         tokens, masked = carry
         index, left, draws = step
-        # The masked tokens first: only they, `count` at most, are looked at.
-        wanted = jax.tree.map(lambda m, n: jnp.argsort(~m, axis=-1)[:, :n], masked, count)
+        # The masked tokens first: only they, `count` at most, are looked at. All of them need not be gathered.
+        first = lambda masked, count: jnp.argsort(~masked, axis=-1)[:, :count]
+        wanted = None if count == sizes else jax.tree.map(first, masked, count)
         logits = predict(tokens, masked, wanted)
         noise = settings.randomness.confidence_noise * (1 - (index + 1) / total)
         video, audio = (
             reveal(of_one[0][:, 0], *of_one[1:], noise, settings)
-            for of_one in zip(logits, tokens, masked, wanted, left, draws)
+            for of_one in zip(logits, tokens, masked, wanted or (None, None), left, draws)
         )
         return (TokenFrame(video[0], audio[0]), TokenFrame(video[1], audio[1])), None
 
@@ -103,18 +104,18 @@ def unmask(
 def reveal(logits, tokens, masked, wanted, left, draw_3BN, noise, settings: SamplingConfig):
     """One step for one modality: samples every masked token, keeps the surest, masks the `left` others again.
 
-    logits [B, R, codes] of the tokens `wanted` [B, R], among which are all that are masked; tokens, masked [B, N];
-    draw: uniform in (0, 1); returns the new tokens and the new mask.
+    logits [B, R, codes] of the tokens `wanted` [B, R], among which are all that are masked (None: of all tokens);
+    tokens, masked [B, N]; draw: uniform in (0, 1); returns the new tokens and the new mask.
     """
-    draw = draw_3BN[..., : wanted.shape[1]]
-    hidden = jnp.take_along_axis(masked, wanted, axis=-1)
+    take = lambda x: x if wanted is None else jnp.take_along_axis(x, wanted, axis=-1)
+    put = lambda x, new: new if wanted is None else jnp.put_along_axis(x, wanted, new, axis=-1, inplace=False)
+    draw, hidden = draw_3BN[..., : logits.shape[1]], take(masked)
     sampled, log_p = sample(logits, draw[:2], settings.randomness.temperature)
     gumbel = -jnp.log(-jnp.log(draw[2]))
     confidence = jnp.where(hidden, log_p + noise * gumbel, jnp.inf)
     rank = jnp.argsort(jnp.argsort(confidence, axis=-1), axis=-1)
     still = hidden & (rank < left)
-    told = jnp.where(hidden & ~still, sampled, jnp.take_along_axis(tokens, wanted, axis=-1))
-    put = lambda x, new: jnp.put_along_axis(x, wanted, new, axis=-1, inplace=False)
+    told = jnp.where(hidden & ~still, sampled, take(tokens))
     return put(tokens, told), put(masked, still)
 
 

@@ -48,7 +48,9 @@ def test_runs_of_steps_look_at_all_that_is_hidden_and_at_little_else(steps, sche
 
 
 def of(wanted, logits):
-    """The logits [B, 1, R, codes] of those tokens that are wanted."""
+    """The logits [B, 1, R, codes] of those tokens that are wanted, of all if None."""
+    if wanted is None:
+        return Logits(*logits)
     return Logits(*(jnp.take_along_axis(x, w[:, None, :, None], 2) for x, w in zip(logits, wanted)))
 
 
@@ -112,7 +114,7 @@ def test_each_session_draws_from_its_own_key():
 def test_sampling_follows_the_logits():
     """One step, one temperature: frequencies are the softmax."""
     logits = jnp.log(jnp.array([0.1, 0.2, 0.7]))
-    always = lambda tokens, masked, wanted: Logits(*(jnp.broadcast_to(logits, (*w.shape, 3))[:, None] for w in wanted))
+    always = lambda tokens, masked, _: Logits(*(jnp.broadcast_to(logits, (*m.shape, 3))[:, None] for m in masked))
     tokens = unmask(always, *begin(1, 6000, 2), SamplingConfig(video_steps=1, audio_steps=1))
     np.testing.assert_allclose(np.bincount(tokens.video[0], minlength=3) / 6000, [0.1, 0.2, 0.7], atol=0.03)
 
@@ -125,7 +127,7 @@ def test_silence_does_not_crowd_out_the_picture():
     def sure_of_sound(tokens, masked, wanted):
         jax.debug.callback(lambda v, a: seen.append((int(v), int(a))), masked.video.sum(), masked.audio.sum())
         flat = lambda m, sure: sure * jax.nn.one_hot(jnp.zeros(m.shape, int), 4)[:, None]
-        return Logits(flat(wanted.video, 0.1), flat(wanted.audio, 100.0))
+        return of(wanted, (flat(masked.video, 0.1), flat(masked.audio, 100.0)))
 
     unmask(sure_of_sound, *begin(1, 12, 6), settings)
     jax.effects_barrier()
