@@ -4,8 +4,9 @@
 
 From an action until its frame and its sound are in host memory, in ms (compiling is apart); `commit` is how much longer
 the session is busy. Between frames a plain matmul of fixed size is timed as a control: where its own p99 is far from
-its p50, the machine was not quiet. `start` is a new process until its first frame, in seconds: cold (nothing kept from
-before), then warm (programs kept by the first). `late` / `early`: the last tenth of the frames over the first.
+its p50, the machine was not quiet. `start` is a new process until its first frame, in seconds, and until its first
+answer, for which `step` is compiled while the first frame is on show: cold (nothing kept from before), then warm
+(programs kept by the first). `late` / `early`: the last tenth of the frames over the first.
 """
 
 import json
@@ -36,10 +37,10 @@ import sys, time
 begin = time.time()
 import jax, numpy, oyster_jax as oyster
 world = oyster.load(sys.argv[1])
-start, step = oyster.compile_reset(world), oyster.compile_step(world)
-state, obs = start(jax.random.key(0), sys.argv[2])
+state, obs = oyster.compile_reset(world)(jax.random.key(0), sys.argv[2])
 jax.device_get(obs)
 first = time.time() - begin
+step = oyster.compile_step(world)
 action = jax.numpy.zeros((1, len(world.config.played_actions.factors)), "int32")
 jax.device_get(step(state, action)[1])
 print(first, time.time() - begin)

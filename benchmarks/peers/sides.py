@@ -125,7 +125,6 @@ def train_ours(task, world, clip) -> dict:
     import flax.linen as nn
     import jax
 
-    from oyster_jax import compiler_options
     from oyster_jax.sampling.rollout import tokenize
     from oyster_jax.training.loop import init_state, make_train_step
 
@@ -138,8 +137,7 @@ def train_ours(task, world, clip) -> dict:
 
     def build(step, *args):
         state = jax.jit(lambda key: nn.unbox(init_state(task, key)))(key)
-        compiled = jax.jit(step, donate_argnums=0).lower(state, *args).compile(compiler_options())
-        return stepper(compiled, state, *args)
+        return stepper(jax.jit(step, donate_argnums=0).lower(state, *args).compile(), state, *args)
 
     return {
         "raw": lambda: build(lambda state, world, clip: step(state, encode(world, clip), key), world, clip),

@@ -15,7 +15,6 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from oyster_jax.compiler import compiler_options
 from oyster_jax.config import MediaSpec
 from oyster_jax.distributed.mesh import batch_sharding, put_batch, replicated, shardings
 from oyster_jax.errors import OysterError
@@ -65,7 +64,6 @@ def shard_train_step(task: Task, mesh: Mesh):
         in_shardings=(laid, batch_sharding(mesh), replicated(mesh)),
         out_shardings=(laid, replicated(mesh)),
         donate_argnums=0,
-        compiler_options=compiler_options(mesh.devices.flat[0].platform),
     )
     return init, step, laid
 
@@ -110,7 +108,7 @@ def run_stage(
 
 def _train(task, state, train_step, data, held_out, mesh, workdir, media, key, checkpoints, stop, dream) -> TrainState:
     stage, step = task.stage, int(state.step)
-    evaluate = jax.jit(task.evaluate, compiler_options=compiler_options())
+    evaluate = jax.jit(task.evaluate)
     logger = Logger(workdir, task.name, media, stage.steps, step, active=jax.process_index() == 0)
     step_key, eval_key = jax.random.split(jax.random.fold_in(key, 1))
     watch = Divergence(task.name, checkpoints)
