@@ -36,13 +36,13 @@ def compile_or_load(
     name: everything that the program is made from beside this package and this machine, see `describe`.
     arguments: a pytree like the tuple of its arguments; its first leaf is an array that lies where the program runs.
     """
-    folder = cache_folder() if keep else None
+    folder, options = cache_folder() if keep else None, compiler_options(_devices(arguments)[0].platform)
     if folder is None:
-        return lower().compile(compiler_options())
+        return lower().compile(options)
     file = folder / hashlib.sha256("\0".join([*name, *_surroundings()]).encode()).hexdigest()
     loaded = _read(file, arguments)
     if loaded is None:
-        loaded = lower().compile(compiler_options())
+        loaded = lower().compile(options)
         _write(file, loaded)
     return loaded
 
