@@ -6,4 +6,5 @@ bash launch/setup.sh test
 export JAX_PLATFORMS=cpu
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-.venv/bin/python -m pytest "$@"
+# A file's tests share what its first one compiled: they stay together.
+.venv/bin/python -m pytest -n auto --maxprocesses=4 --dist loadfile "$@"
