@@ -18,7 +18,15 @@ tpu = ["jax[tpu]>=0.10.2,<0.13"]
 # The tests compile for TPUs that need not be there; the compiler comes with libtpu, for Linux on x86-64.
 compiler = [f"{package}; platform_machine == 'x86_64' and sys_platform == 'linux'" for package in tpu]
 notebook = ["nbclient>=0.10,<1", "ipykernel>=6.29,<8"]
-test = ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "scikit-image>=0.25,<0.27", "ruff==0.17.6", "tensorboard>=2.18,<3", *notebook, *compiler]
+test = [
+    "pytest>=8,<10",
+    "pytest-xdist>=3.6,<4",
+    "scikit-image>=0.25,<0.27",
+    "ruff==0.17.6",
+    "tensorboard>=2.18,<3",
+    *notebook,
+    *compiler,
+]
 
 setup(
     name="oyster_jax",
