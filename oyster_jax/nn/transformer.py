@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from oyster_jax.config import TransformerConfig
+from oyster_jax.errors import check
 from oyster_jax.nn.attention import SpatialAttention, TemporalAttention, banded_mask, rotary_angles, take
 from oyster_jax.nn.layers import MLP, norm
 from oyster_jax.types import KV, Past
@@ -90,6 +91,7 @@ class STTransformer(nn.Module):
         blocks = lambda a: jnp.moveaxis(a.reshape(*a.shape[:2], *split, *a.shape[3:]), 2, 0)
         prompt = jax.tree.map(blocks, prompt)
         if c.scan_layers:
+            check(rows is None, "scanned layers compute all tokens or none: unroll_layers(world) to ask for some")
             scan = nn.scan(
                 STBlock,
                 variable_axes={"params": 0},

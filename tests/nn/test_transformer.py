@@ -40,6 +40,12 @@ def unrolled(deep, world):
     return c, lambda *args: module.apply({"params": apart.params["dynamics"]}, *args)
 
 
+def test_layers_in_a_loop_cannot_leave_tokens_out(deep):
+    c, params, x, position, prompt = deep
+    with pytest.raises(OysterError, match="unroll_layers"):
+        STTransformer(c).apply({"params": params}, x, position, prompt=prompt, rows=jnp.zeros((2, 1), jnp.int32))
+
+
 def test_layers_apart_compute_what_a_loop_does(deep, unrolled):
     c, params, x, position, prompt = deep
     looped, kv = jax.jit(STTransformer(c).apply)({"params": params}, x, position, None, None, prompt)
