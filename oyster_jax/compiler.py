@@ -8,7 +8,7 @@ def compiler_options(platform: str | None = None) -> dict[str, str]:
 
     On a CPU matrix products are left to Eigen instead of YNNPACK, XLA's choice: with the few rows of a frame a step
     then took 0.89, 0.90 and 0.96 of the time, in three runs by turns on two cores. Reductions stay with YNNPACK:
-    without it the mean over a batch of pictures was off by 2e-4 of itself.
+    without it a picture loss was off by 1e-4 of itself.
     """
     platform = platform or jax.default_backend()
     return {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"} if platform == "cpu" else {}

@@ -91,7 +91,7 @@ class STTransformer(nn.Module):
         blocks = lambda a: jnp.moveaxis(a.reshape(*a.shape[:2], *split, *a.shape[3:]), 2, 0)
         prompt = jax.tree.map(blocks, prompt)
         if c.scan_layers:
-            check(rows is None, "scanned layers compute all tokens or none: unroll_layers(world) to ask for some")
+            check(rows is None, "scanned layers give all tokens: unroll_layers(world) to ask for some")
             scan = nn.scan(
                 STBlock,
                 variable_axes={"params": 0},
