@@ -21,6 +21,12 @@ def _check_positive(config, *names: str) -> None:
         check(value > 0, f"{type(config).__name__}.{name} must be positive, got {value}")
 
 
+def _check_layers(config, *names: str) -> None:
+    """Only a video tokenizer can do without: it has layers of its own."""
+    for name in names:
+        check(getattr(config, name).layers > 0, f"{type(config).__name__}.{name} needs at least one layer")
+
+
 # ---------------------------------------------------------------------------- what the data is
 
 
@@ -120,7 +126,9 @@ class TransformerConfig:
 
     def __post_init__(self):
         _check_positive(self, "width", "heads", "mlp_ratio")
-        check(self.layers > 0 and self.window > 1, "a transformer needs at least one layer and a window of two frames")
+        check(
+            self.layers >= 0 and self.window > 1, "a transformer needs no less than 0 layers and a window of two frames"
+        )
         check(
             self.temporal_every > 0 and self.layers % self.temporal_every == 0,
             f"layers {self.layers} is not a multiple of temporal_every {self.temporal_every}",
@@ -182,12 +190,16 @@ class VideoTokenizerConfig:
     patch: int = 8
     height: int = 0
     width: int = 0
+    patch_layers: int = 0  # on each patch by itself, before the encoder and after the decoder, which may have none
     encoder: TransformerConfig = TransformerConfig(layers=2)
     decoder: TransformerConfig = TransformerConfig(layers=2)
     quantizer: QuantizerConfig = QuantizerConfig()
 
     def __post_init__(self):
         _check_positive(self, "patch")
+        for name in ("encoder", "decoder"):
+            layers = self.patch_layers + getattr(self, name).layers
+            check(self.patch_layers >= 0 and layers > 0, f"the video tokenizer's {name} needs layers, or patch_layers")
         check(
             self.height % self.patch == 0 and self.width % self.patch == 0,
             f"frame size {self.height}x{self.width} is not a multiple of the video tokenizer's patch {self.patch}",
@@ -258,6 +270,7 @@ class LatentActionConfig:
 
     def __post_init__(self):
         _check_positive(self, "code_dim", "patch", "audio_patch")
+        _check_layers(self, "encoder", "decoder")
         check(len(self.codes) > 0 and all(n >= 2 for n in self.codes), f"latent action codes {self.codes} must be ≥ 2")
         check(
             self.height % self.patch == 0 and self.width % self.patch == 0,
@@ -308,6 +321,7 @@ class DynamicsConfig:
     max_corruption: float = 0.2
 
     def __post_init__(self):
+        _check_layers(self, "transformer")
         check(self.actions in ("true", "latent"), f"dynamics.actions must be 'true' or 'latent', got {self.actions!r}")
         _check_positive(self, "corruption_levels")
         for name in ("action_dropout", "prompt_dropout", "corruption", "max_corruption"):

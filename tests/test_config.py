@@ -78,6 +78,9 @@ def test_what_does_not_fit_is_named(world, change, message):
     [
         (lambda: MediaSpec(Fraction(15), 16000), r"16000 / fps 15 = 1066.67"),
         (lambda: MediaSpec(Fraction(0), 16000), "fps must be positive"),
+        (lambda: DynamicsConfig(TransformerConfig(layers=0)), "DynamicsConfig.transformer needs at least one layer"),
+        (lambda: LatentActionConfig(decoder=TransformerConfig(layers=0)), "LatentActionConfig.decoder needs"),
+        (lambda: VideoTokenizerConfig(encoder=TransformerConfig(layers=0)), "tokenizer's encoder needs layers"),
         (lambda: TransformerConfig(width=100, heads=8), "width 100"),
         (lambda: TransformerConfig(heads=4, kv_heads=3), "heads 4 is not a multiple of kv_heads 3"),
         (lambda: TransformerConfig(window=1), "window of two frames"),

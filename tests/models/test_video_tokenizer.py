@@ -1,11 +1,15 @@
 """The video tokenizer is causal, and frame by frame it computes what it computes on a whole clip."""
 
+import dataclasses
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.models.video_tokenizer import frame_positions, patchify, unpatchify
+from oyster_jax.config import QuantizerConfig
+from oyster_jax.models.video_tokenizer import VideoTokenizer, frame_positions, patchify, unpatchify
 from oyster_jax.sampling import cache
 
 
@@ -50,6 +54,27 @@ def test_streaming_equals_the_whole_clip(world, clip, method):
     empty = cache.init_cache(transformer, 3, world.config.video_tokenizer.tokens)
     _, streamed = jax.jit(lambda x: jax.lax.scan(frame, empty, (x.swapaxes(0, 1), jnp.arange(12))))(x)
     np.testing.assert_allclose(streamed.swapaxes(0, 1), whole(world, method, x), atol=1e-4)
+
+
+def test_without_transformer_layers_a_patch_sees_itself_and_its_frame(config, clip):
+    """Tokens of one frame, decoded without a memory; another patch counts through the frame's mean alone."""
+    c = config.video_tokenizer
+    still = dataclasses.replace(c.encoder, layers=0)
+    c = dataclasses.replace(
+        c, patch_layers=1, encoder=still, decoder=still, quantizer=QuantizerConfig("vq", codes=32, dim=6)
+    )
+    model = VideoTokenizer(c)
+    params = nn.unbox(model.init(jax.random.key(0), clip.video))
+    position = frame_positions(*clip.video.shape[:2])
+    latents = jax.jit(lambda x: model.apply(params, x, position, method="latents"))
+    z, present = latents(clip.video)
+    assert present == ()
+    moved, _ = latents(clip.video.at[:, 4].set(255 - clip.video[:, 4]))
+    changed = jnp.abs(moved - z).max((0, 2, 3))
+    assert changed[4] > 1e-3 and changed.at[4].set(0).max() == 0
+    corner = clip.video.at[:, 4, : c.patch, : c.patch].add(100)
+    changed = jnp.abs(latents(corner)[0] - z)[:, 4].max((0, 2))
+    assert changed[0] > 3 * changed[1:].max() > 0
 
 
 def test_patches_are_in_reading_order(config):
