@@ -2,8 +2,8 @@
 
     python benchmarks/agent.py --world=runs/reef/world
 
-The task is to sing the colour of the water: the low note over green, the middle over turquoise, the high over blue. The
-reward, how much louder that note is than the others, is read from a frame and its sound alone, in the world and in the
+The task is to sing the colour of the water: A over blue, C over green, D# over turquoise, F# over violet. The reward,
+how much louder that note is than the others, is read from a frame and its sound alone, in the world and in the
 simulator alike. A small policy that sees the picture learns by policy gradient from episodes that the world makes up
 from its prompts; it meets the simulator only when it is judged there, beside random players and one who knows the rule.
 """
@@ -25,7 +25,7 @@ from jax.tree_util import Partial
 import oyster_jax as oyster
 from oyster_jax.evaluation.metrics import bootstrap
 from oyster_jax.sims import reef
-from oyster_jax.sims.reef_sound import CALL_PITCHES
+from oyster_jax.sims.reef_sound import PITCHES
 from oyster_jax.types import KV
 
 flags.DEFINE_string("world", "runs/reef/world", "a world trained on the reef")
@@ -34,21 +34,34 @@ flags.DEFINE_integer("episodes", 144, "episodes in the simulator for each player
 flags.DEFINE_bool("quick", False, "a short form that learns next to nothing, for tests")
 flags.DEFINE_integer("seed", 0, "seed")
 
-SCENES = [reef.Scene(*i) for i in np.ndindex(*map(len, reef.SCENES))]
+SCENES = reef.SEEN
 SIZES = np.array(reef.ACTIONS.sizes)
-NOTES = np.array([pitch / reef.MEDIA.fps for pitch in CALL_PITCHES], int)  # bins of a frame's spectrum
-FULL = 0.22 * reef.MEDIA.samples_per_frame / 2  # a call's own pitch, in such a bin
+SONG = np.array([0, 3, 6, 9])  # the note of each colour of water
+NOTES = np.array([pitch / reef.MEDIA.fps for pitch in PITCHES], int)  # bins of a frame's spectrum
+FULL = 0.16 * reef.MEDIA.samples_per_frame / 2  # a call's own pitch, in such a bin
 DREAM_FRAMES, REEF_FRAMES = 16, 90
 HIDDEN, DISCOUNT = 32, 0.8
 OPTIMIZER = optax.adam(1e-2)
 
 
-def wanted(video: jax.Array) -> jax.Array:
-    """The note that pictures [..., H, W, 3] ask for, 0 to 2: the bluer the water beside the sand, the higher."""
+def hue(video: jax.Array) -> jax.Array:
+    """The colour of the water beside that of the sand, so that the hour does not count: f32 [..., 3] of length 1."""
     mean = lambda part: part.astype(jnp.float32).mean((-3, -2))
-    water, sand = mean(video[..., 10:54, 10:54, :]), mean(video[..., :3, :, :])
-    blue = (water[..., 2] * sand[..., 1]) / (water[..., 1] * sand[..., 2] + 1)
-    return (blue > 1.07).astype(jnp.int32) + (blue > 1.38)
+    tint = mean(video[..., 12:52, 12:52, :]) / (mean(video[..., :7, 8:48, :]) + 1)
+    return tint / (jnp.linalg.norm(tint, axis=-1, keepdims=True) + 1e-6)
+
+
+def _hues() -> jax.Array:
+    waters = [reef.Scene(0, 0, water, 0) for water in range(len(reef.SCENES.water))]
+    return jnp.stack([hue(reef.reset(jax.random.key(0), scene)[1].video) for scene in waters])
+
+
+HUES = _hues()
+
+
+def wanted(video: jax.Array) -> jax.Array:
+    """The note that pictures [..., H, W, 3] ask for, an index into NOTES."""
+    return jnp.asarray(SONG)[jnp.argmax(hue(video) @ HUES.T, axis=-1)]
 
 
 def reward_fn(obs: oyster.Observation) -> jax.Array:
@@ -115,6 +128,13 @@ def play(step: Callable, choose: Callable, state, obs, key: jax.Array, frames: i
     return jax.lax.scan(frame, (state, obs, first), jax.random.split(key, frames))[1]
 
 
+def dreamt_prompts(world: oyster.World, count: int) -> KV:
+    """So many of the scenes' prompts, spread evenly over all of them."""
+    scenes = [SCENES[i * len(SCENES) // count] for i in range(count)]
+    each = [oyster.encode_prompt(world, reef.caption(scene)) for scene in scenes]
+    return jax.tree.map(lambda *x: jnp.concatenate(x), *each)
+
+
 @jax.jit
 def dream(world: oyster.World, prompts: KV, choose: Callable, key: jax.Array) -> Episodes:
     """Episodes that the world makes up, one for each prompt; fewer MaskGIT steps will do for them."""
@@ -163,8 +183,7 @@ def main(_):
     iterations, episodes = (2, 36) if values.quick else (values.iterations, values.episodes)
     begun, world = time.time(), oyster.load(values.world)
     init_key, train_key, inside_key, judge_key = jax.random.split(jax.random.key(values.seed), 4)
-    each = [oyster.encode_prompt(world, reef.caption(scene)) for scene in SCENES]
-    prompts = jax.tree.map(lambda *x: jnp.concatenate(x), *each * (1 if values.quick else 2))
+    prompts = dreamt_prompts(world, 8 if values.quick else 36)
     untrained = init_policy(init_key)
     params, curve = train(world, prompts, untrained, train_key, iterations)
     minutes = (time.time() - begun) / 60

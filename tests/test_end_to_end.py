@@ -122,7 +122,7 @@ def read_report(out: Path) -> dict:
 COMMON = {"data", "frames", "tokenizers", "bits_a_frame", "delta_psnr", "rollout"}
 
 
-# ---------------------------------------------------------------------------- the reef: sound, prompts, four controls
+# ---------------------------------------------------------------------------- the reef: sound, prompts, five controls
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_the_reef_from_an_image_and_from_a_clip(reef, tmp_path):
     event = ["--prompt=a bay at night", "--event=0.4:a bay by day", f"--image={image}"]
     # Both are drawn alike: the second finds the first one's compiled step.
     short = ["rollout", world, "--seconds=0.8", "--action_guidance=1", "--audio_steps=3"]
-    oyster(*short, f"--out={first}", *event, "--actions=N/fast/on/none*5,stay/slow/off/high")
+    oyster(*short, f"--out={first}", *event, "--actions=N/fast/white/none/none*5,stay/slow/off/A/kick")
     oyster(*short, f"--out={second}", f"--data={reef / 'data'}", "--actions=random")
     for film in (first, second):
         assert_film(film, 12, 15)
@@ -199,7 +199,7 @@ def test_with_its_actions_hidden_the_reef_is_driven_by_their_names(reef, tmp_pat
     world = load(tmp_path / "world")
     assert set(world.params) == LATENT | {"controls"}
     assert world.config.played_actions.sizes == (8,) and world.config.actions.sizes == (9, 3, 2, 4)
-    drive = ["--actions=N/fast/on/none*5,stay/slow/off/high", "--seconds=0.8"]
+    drive = ["--actions=N/fast/white/none/none*5,stay/slow/off/A/kick", "--seconds=0.8"]
     oyster("rollout", f"--world={tmp_path / 'world'}", f"--out={tmp_path / 'world.mp4'}", *drive)
     assert_film(tmp_path / "world.mp4", 12, 15)
     out = tmp_path / "report"

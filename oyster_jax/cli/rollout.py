@@ -1,7 +1,8 @@
 """oyster rollout: roll a world out into a video with sound.
 
   oyster rollout --world=runs/breakout/world --seconds=10 --actions='LEFT*20,RIGHT*20,NOOP*10' --out=world.mp4
-  oyster rollout --world=runs/reef/world --prompt='a bay at night' --event='4:a bay by day' --out=world.mp4
+  oyster rollout --world=runs/reef/world --prompt='a bay by day in the rain, blue water, a fish' \\
+    --event='4:a bay at night under a clear sky, green water, a turtle' --out=world.mp4
   oyster rollout --world=runs/reef/world --image=start.png --actions=random --out=world.mp4
   oyster rollout --world=runs/breakout/world --data=data_breakout --actions=random --out=world.mp4
 

@@ -24,7 +24,7 @@ def parse_actions(space: ActionSpace, script: str, frames: int, seed: int = 0) -
 
     `random` plays sticky random actions, `idle` the first value of every factor; otherwise a comma-separated list of
     `ACTION` or `ACTION*FRAMES`, repeated from the start as long as needed. An action names its factors' values, by
-    label or number, joined by `/`: `LEFT*15,RIGHT*15`, `N/fast/on/none*10,stay/slow/off/none`.
+    label or number, joined by `/`: `LEFT*15,RIGHT*15`, `N/fast/white/none/none*10,stay/slow/off/A/kick`.
     Raises OysterError naming the part that does not fit.
     """
     count = len(space.factors)

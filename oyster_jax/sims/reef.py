@@ -1,14 +1,16 @@
-"""The reef: a small bay with a swimmer to steer, a fish, pearls and rocks, drawn and sounded in pure JAX.
+"""The reef: a small bay with a swimmer to steer, a creature, pearls and lanterns, drawn and sounded in pure JAX.
 
 Every function is pure, jittable and vmappable. A `ReefState` is the world at the instant a frame is shown; the frame,
-the sound of the interval that it opens and the events in it are functions of that state alone:
+the sound of the interval that it opens and the events that begin with it are functions of that state alone:
 
     state, obs = reset(key, scene)
     state, obs = step(state, action)        # == (s := advance(state, action)), observe(s)
 
-`advance` first lets the present interval pass (everything moves), then sets the controls. So `action[t-1]`'s light,
-heading and call are seen and heard from the start of frame t, and its motion shows in frame t+1.
-Everything moves by whole pixels and nothing is random after `reset` but the hiss of the rain.
+What `action[t-1]` does is seen in frame t and heard from its first sample on. Nothing is random after `reset`. The
+rules can all be seen. The swimmer moves by 4 pixels every fourth, second or single frame, is stopped by the shore and
+by the creature, and picks up a pearl by touching it, whereupon the next one grows elsewhere. The fish follows the
+swimmer, the turtle swims to the pearl and waits there, the jellyfish rises and sinks with the swimmer; all keep a
+little away from it. So whatever was before, where a creature is soon depends on the swimmer and the pearl alone.
 """
 
 import jax
@@ -17,30 +19,27 @@ import numpy as np
 
 from oyster_jax.sims import reef_sound
 from oyster_jax.sims.reef_draw import draw
-from oyster_jax.sims.reef_map import (
-    BODY_FREE,
-    BODY_RADIUS,
-    FISH_FREE,
-    FISH_RADIUS,
-    MEDIA,
-    PEARL_RADIUS,
-    PEARLS,
-    SAMPLES,
-)
+from oyster_jax.sims.reef_map import BODY_RADIUS, FREE, MEDIA, PEARLS, SAMPLES, STEP, TILE
 from oyster_jax.sims.reef_state import (
     ACTIONS,
+    ALL_SCENES,
+    BEAT,
+    BUMP,
     CALL,
-    CALLED,
-    CHIME,
+    DRUM,
     EVENTS,
     HEADING,
+    HELD_OUT,
+    JELLYFISH,
     LIGHT,
     MOVES,
-    PIXELS,
+    RESTED,
     RIPE,
     SCENES,
+    SEEN,
     SPEED,
-    TOUCH,
+    STROKES,
+    TURTLE,
     ReefState,
     Scene,
     caption,
@@ -51,15 +50,19 @@ from oyster_jax.types import Observation
 
 __all__ = [
     "ACTIONS",
+    "ALL_SCENES",
     "CALL",
+    "DRUM",
     "EVENTS",
     "HEADING",
+    "HELD_OUT",
     "LIGHT",
     "MEDIA",
     "MOVES",
-    "PIXELS",
     "SCENES",
+    "SEEN",
     "SPEED",
+    "STROKES",
     "ReefState",
     "Scene",
     "advance",
@@ -76,38 +79,43 @@ __all__ = [
 ]
 
 _WAYS = np.array([(0, 0, 0)] + [(h, h % 8 + 1, (h - 2) % 8 + 1) for h in range(1, 9)])  # a heading, 45° left, 45° right
-_REACH = BODY_RADIUS + PEARL_RADIUS - 0.5
-_SHY = BODY_RADIUS + FISH_RADIUS + 1.0
-_BODY_SPOTS, _FISH_SPOTS = (np.argwhere(free)[:, ::-1].astype(np.int32) for free in (BODY_FREE, FISH_FREE))
+_REACH = int(BODY_RADIUS) + TILE // 2  # a pearl's tile touches the swimmer's square when nearer than this
+_ROOM = 2 * int(BODY_RADIUS)  # two squares do not overlap at this distance
+_SHY = _ROOM + STEP  # the distance that creatures keep
+_CREATURE_STROKE = 2  # frames from one move of a creature to the next
+_SPOTS = np.argwhere(FREE)[:, ::-1].astype(np.int32) * STEP
 
 
 def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
     """A new bay, everything at a random place, controls at rest, and its frame 0; consumes `key`."""
-    keys = jax.random.split(key, 6)
+    body_key, creature_key, facing_key, way_key, pearl_key, clock_key = jax.random.split(key, 6)
     scene = Scene(*(jnp.asarray(i, jnp.int32) for i in scene))
-    body, fish = (jax.random.choice(k, jnp.asarray(spots)) for k, spots in zip(keys, (_BODY_SPOTS, _FISH_SPOTS)))
+    spots = jnp.asarray(_SPOTS)
+    body = jax.random.choice(body_key, spots)
+    apart = _far(spots, body) >= _SHY
+    pearls = _far(jnp.asarray(PEARLS), body) >= _REACH
     state = ReefState(
         scene=scene,
         next_scene=scene,
-        seed=jax.random.bits(keys[2]),
-        clock=jnp.int32(0),
+        clock=jax.random.randint(clock_key, (), 0, 64),
         controls=jnp.zeros(len(ACTIONS.factors), jnp.int32),
-        facing=jax.random.randint(keys[3], (), 1, len(MOVES)),
-        touching=jnp.int32(0),
-        called=jnp.int32(0),
+        facing=jax.random.randint(facing_key, (), 1, len(MOVES)),
         body=body,
-        fish=fish,
-        fish_way=2 * jax.random.randint(keys[4], (2,), 0, 2) - 1,
-        pearl=jax.random.randint(keys[5], (), 0, len(PEARLS)),
+        creature=jax.random.choice(creature_key, spots, p=apart / apart.sum()),
+        creature_facing=2 * jax.random.randint(way_key, (), 0, 2) - 1,
+        rested=jnp.full(2, RESTED, jnp.int32),
+        bumped=jnp.int32(0),
+        pearl=jax.random.choice(pearl_key, len(PEARLS), p=pearls / pearls.sum()).astype(jnp.int32),
         pearl_age=jnp.int32(RIPE),
         level=_targets(scene, jnp.int32(0)),
         age=jnp.full(len(reef_sound.STRUCK), reef_sound.SILENT, jnp.int32),
+        began=jnp.zeros(len(EVENTS), bool),
     )
     return state, observe(state)
 
 
 def step(state: ReefState, action) -> tuple[ReefState, Observation]:
-    """One interval of 1/15 s under `action` i32[4]; -1 leaves a control as it is."""
+    """One interval of 1/15 s under `action` i32[5]; -1 leaves a control as it is."""
     state = advance(state, action)
     return state, observe(state)
 
@@ -119,22 +127,58 @@ def observe(state: ReefState) -> Observation:
 
 def advance(state: ReefState, action) -> ReefState:
     """`step` without the picture and the sound."""
-    state, _ = _pass_interval(state)
     controls = jnp.where(action < 0, state.controls, action).astype(jnp.int32)
-    facing = jnp.where(controls[HEADING] > 0, controls[HEADING], state.facing)
-    return state._replace(controls=controls, facing=facing)
+    heading, call, drum = controls[HEADING], controls[CALL], controls[DRUM]
+    rested = jnp.minimum(state.rested + 1, RESTED)
+
+    stroke = (heading > 0) & (rested[0] >= jnp.asarray(STROKES)[controls[SPEED]])
+    body, blocked = _swim(state.body, jnp.where(stroke, heading, 0), state.creature)
+    scene = state.next_scene
+    creature = jnp.where(rested[1] >= _CREATURE_STROKE, _creature(state, scene.creature, body), state.creature)
+    moved = jnp.stack([jnp.any(body != state.body), jnp.any(creature != state.creature)])
+    east = jnp.sign(creature[0] - state.creature[0])
+
+    covered = _far(jnp.asarray(PEARLS)[state.pearl], body) < _REACH
+    ripe = state.pearl_age >= RIPE
+    picked = ripe & covered
+    # A pearl grows only where nobody hides it: the swimmer never lies on a pearl that can be picked up.
+    grown = jnp.where(covered, 0, jnp.minimum(state.pearl_age + 1, RIPE))
+
+    # A drum beats when it is taken up, and goes on to do so while it is played.
+    age = jnp.minimum(state.age + SAMPLES, reef_sound.SILENT)
+    beats = (drum > 0) & ((drum != state.controls[DRUM]) | (age[drum + 1] >= BEAT * SAMPLES))
+    beats &= age[drum + 1] >= reef_sound.DRUM_FRAMES * SAMPLES
+    thud = blocked & (state.bumped == 0)
+    began = jnp.stack([thud, picked, (call > 0) & (call != state.controls[CALL]), beats])
+    drums = beats & (jnp.arange(1, ACTIONS.sizes[DRUM]) == drum)
+    struck = jnp.concatenate([began[:2], drums])
+    return ReefState(
+        scene=scene,
+        next_scene=scene,
+        clock=state.clock + 1,
+        controls=controls,
+        facing=jnp.where(heading > 0, heading, state.facing),
+        body=body,
+        creature=creature,
+        creature_facing=jnp.where(east != 0, east, state.creature_facing),
+        rested=jnp.where(moved, 0, rested),
+        bumped=jnp.where(blocked, BUMP, jnp.maximum(state.bumped - 1, 0)),
+        pearl=jnp.where(picked, (state.pearl + 1) % len(PEARLS), state.pearl),
+        pearl_age=jnp.where(picked, 0, grown),
+        level=reef_sound.glide(state.level, _targets(state.scene, state.controls[CALL]))[:, -1],
+        age=jnp.where(struck, 0, age),
+        began=began,
+    )
 
 
 def events(state: ReefState) -> jax.Array:
-    """The sample of this interval at which each of `EVENTS` begins, i32[3]; -1: it does not."""
-    return _pass_interval(state)[1]
+    """The sample of this interval at which each of `EVENTS` begins, i32[4]: 0, or -1 if it does not."""
+    return jnp.where(state.began, 0, -1)
 
 
 def sound(state: ReefState) -> jax.Array:
     """The sound of the interval that `state` opens, f32[1024] in [-1, 1]."""
-    target = _targets(state.scene, state.controls[CALL])
-    key = jax.random.key(state.seed)
-    return reef_sound.sound(state.level, target, state.age, events(state)[:CALLED], state.clock, key)
+    return reef_sound.sound(state.level, _targets(state.scene, state.controls[CALL]), state.age, state.clock)
 
 
 def set_scene(state: ReefState, scene: Scene) -> ReefState:
@@ -146,74 +190,38 @@ def set_scene(state: ReefState, scene: Scene) -> ReefState:
 
 
 def _targets(scene: Scene, call) -> jax.Array:
-    """Loudness that the held sounds glide towards, f32[7]."""
-    calls = jnp.arange(1, reef_sound.CALLS + 1) == call
+    """Loudness that the held sounds glide towards, f32[16]."""
+    notes = jnp.arange(1, len(reef_sound.NOTES) + 1) == call
     times = jnp.arange(len(SCENES.time)) == scene.time
-    return jnp.concatenate([calls, times, scene.weather[None] == 1]).astype(jnp.float32)
+    return jnp.concatenate([notes, times, scene.weather[None] == 1]).astype(jnp.float32)
 
 
-def _pass_interval(state: ReefState) -> tuple[ReefState, jax.Array]:
-    """The state at the end of the interval under the same controls, and the events' onsets, i32[3]."""
-    call = state.controls[CALL]
-    pixels = jnp.asarray(PIXELS)[state.controls[SPEED]]
-    path, blocked = _swim(state.body, state.controls[HEADING], pixels)
-    pearl = jnp.asarray(PEARLS)[state.pearl]
-    reached = (jnp.sum((path[:-1] - pearl) ** 2, axis=-1) <= _REACH**2) & (state.pearl_age >= RIPE)
-
-    def first(happens):  # pixel i is left behind at i/pixels of the interval
-        return jnp.where(jnp.any(happens), jnp.argmax(happens).astype(jnp.int32) * SAMPLES // pixels, -1)
-
-    underway = jnp.arange(len(path) - 1) < pixels
-    onset = jnp.stack(
-        [
-            jnp.where(state.touching > 0, -1, first(blocked)),
-            first(reached & underway),
-            jnp.where((call > 0) & (call != state.called), 0, -1),
-        ]
-    )
-    picked = onset[CHIME] >= 0
-    fish, fish_way = _wander(state.fish, state.fish_way, state.body)
-    later = state._replace(
-        scene=state.next_scene,
-        clock=state.clock + 1,
-        touching=jnp.where(jnp.any(blocked), TOUCH, jnp.maximum(state.touching - 1, 0)),
-        called=call,
-        body=path[-1],
-        fish=fish,
-        fish_way=fish_way,
-        pearl=jnp.where(picked, (state.pearl + 1) % len(PEARLS), state.pearl),
-        pearl_age=jnp.where(picked, 0, jnp.minimum(state.pearl_age + 1, RIPE)),
-        level=reef_sound.glide(state.level, _targets(state.scene, call))[:, -1],
-        age=reef_sound.aged(state.age, onset[:CALLED]),
-    )
-    return later, onset
+def _far(there, here) -> jax.Array:
+    """The larger of the distances along x and y, i32[...]."""
+    return jnp.max(jnp.abs(there - here), axis=-1)
 
 
-def _free(where: np.ndarray, at) -> jax.Array:
-    return jnp.asarray(where)[at[1], at[0]]
+def _passable(there, others) -> jax.Array:
+    """Whether bodies may be at places i32[n,2], given where another is, bool[n]."""
+    x, y = there.T // STEP
+    return jnp.asarray(FREE)[y, x] & (_far(there, others) >= _ROOM)
 
 
-def _swim(body, heading, pixels) -> tuple[jax.Array, jax.Array]:
-    """Pixel by pixel along `heading`, 45 degrees aside where that is blocked: path i32[4,2]; blocked, bool[3]."""
-    ways = jnp.asarray(MOVES)[jnp.asarray(_WAYS)[heading]]
-    path, blocked = [body], []
-    for i in range(int(PIXELS.max())):
-        going = i < pixels
-        passable = jnp.stack([_free(BODY_FREE, body + way) for way in ways])
-        taken = jnp.where(jnp.any(passable), ways[jnp.argmax(passable)], 0)
-        body = jnp.where(going, body + taken, body)
-        path.append(body)
-        blocked.append(going & ~passable[0])
-    return jnp.stack(path), jnp.stack(blocked)
+def _swim(body, heading, creature) -> tuple[jax.Array, jax.Array]:
+    """A step along `heading`, 45 degrees aside where that is blocked; the place, and whether the heading is blocked."""
+    there = body + STEP * jnp.asarray(MOVES)[jnp.asarray(_WAYS)[heading]]
+    passable = _passable(there, creature)
+    blocked = (heading > 0) & ~passable[0]
+    return jnp.where(jnp.any(passable) & (heading > 0), there[jnp.argmax(passable)], body), blocked
 
 
-def _wander(fish, way, body) -> tuple[jax.Array, jax.Array]:
-    """The fish's next place and way: one pixel diagonally, off the shore and the rocks, away from the swimmer."""
-    apart = fish - body
-    shy = jnp.sum(apart**2) < _SHY**2
-    way = jnp.where(shy & (apart != 0), jnp.sign(apart), way)
-    ways = way * jnp.array([(1, 1), (-1, 1), (1, -1), (-1, -1)])  # it turns as little as it must
-    passable = jnp.stack([_free(FISH_FREE, fish + turned) for turned in ways])
-    turned = jnp.where(shy, way, ways[jnp.argmax(passable)])
-    there = fish + turned
-    return jnp.where(_free(FISH_FREE, there), there, fish), turned
+def _creature(state: ReefState, kind, body) -> jax.Array:
+    """Where the creature goes: towards what its kind wants, as far as it may, and away from a swimmer who is near."""
+    here = state.creature
+    pearl = jnp.asarray(PEARLS)[state.pearl] // STEP * STEP
+    wanted = jnp.where(kind == TURTLE, pearl, jnp.where(kind == JELLYFISH, jnp.stack([here[0], body[1]]), body))
+    way = jnp.where(_far(here, body) < _SHY, jnp.sign(here - body), jnp.sign(wanted - here))
+    there = here + STEP * way * jnp.array([(1, 1), (1, 0), (0, 1)])
+    # It comes no nearer to the swimmer than it likes, unless it is nearer already.
+    allowed = _passable(there, body) & (_far(there, body) >= jnp.minimum(_SHY, _far(here, body)))
+    return jnp.where(jnp.any(allowed), there[jnp.argmax(allowed)], here)

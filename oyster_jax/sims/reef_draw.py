@@ -1,10 +1,21 @@
-"""The reef's picture: soft discs over a painted bay, then the light of the hour. Colours are 0 to 1, [3, 64, 64]."""
+"""The reef's picture: soft discs over a bay of tiles, then the light of the hour. Colours are 0 to 1, [3, 64, 64]."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oyster_jax.sims.reef_map import BODY_RADIUS, FISH_RADIUS, PEARL_RADIUS, PEARLS, ROCKS, SAMPLES, SHORE, SIZE, X, Y
+from oyster_jax.sims.reef_map import (
+    BODY_RADIUS,
+    PEARL_RADIUS,
+    PEARLS,
+    SIZE,
+    TILE,
+    TILES,
+    X,
+    Y,
+    tiled,
+)
+from oyster_jax.sims.reef_sound import SAMPLES
 from oyster_jax.sims.reef_state import CALL, CHIME, LIGHT, MOVES, RIPE, ReefState
 
 
@@ -13,15 +24,17 @@ def _rgb(*hexes: str) -> np.ndarray:
     return np.array([[int(h[i : i + 2], 16) / 255 for i in (0, 2, 4)] for h in hexes], np.float32)[..., None, None]
 
 
-_SHALLOW = _rgb("7cc4f2", "8fdba0", "8ff5e6")  # blue, green, turquoise
-_DEEP = _rgb("1c5fb8", "1f7a48", "12a3ab")
-_SAND, _WET, _FOAM, _ROCK, _MOSS = _rgb("f3dfa8", "d8bb82", "ffffff", "6d6a75", "a3a1ab")
+_WATER = _rgb("2f86d8", "2f9d5c", "24c8b0", "9a58c8")  # blue, green, turquoise, violet
+_GLINT = _rgb("5aa8ec", "5cbf80", "66e4d0", "bb80e4")
+_SAND, _WET, _FOAM, _ROCK, _MOSS, _SHELL = _rgb("f3dfa8", "d8bb82", "ffffff", "6d6a75", "a3a1ab", "e88d9a")
 _CORAL, _RIM, _GOLD = _rgb("ff7a5c", "b83f33", "ffd94a")
 _WHITE, _INK, _YELLOW, _STRIPE = _rgb("ffffff", "1d1b2e", "ffd23a", "f08a24")
-_PEARL, _SHEEN = _rgb("f6ecff", "ffffff")
-_HOUR = _rgb("ffffff", "f0aeb4", "4c5c9c")  # the light by day, at dusk, at night
-_LAMP = _rgb("ffdf9e")[0]
-_MIST = _rgb("8d9aa8")[0]
+_SHIELD, _LEG, _BELL, _ARM = _rgb("3f8f4a", "9cc46a", "f3a6d8", "c76fb6")
+_PEARL, _SHEEN, _POST = _rgb("f6ecff", "ffffff", "5a4634")
+_LAMP = _rgb("3a3540", "fff6dc", "ff5a4c", "ff9a3a", "ffe14d", "5fe06a", "5aa2ff", "c77dff")  # by the light's colour
+_HOUR = _rgb("ffffff", "f0aeb4", "6a78b4")  # the light by day, at dusk, at night
+_HAPPY = 4  # frames that it glows after a pearl
+_RAIN_FRAMES = 4  # that a splash lasts
 
 
 def _cover(distance, radius):
@@ -33,88 +46,133 @@ def _paint(picture, colour, alpha):
     return picture + (colour - picture) * alpha
 
 
+def _discs(centres, radius) -> np.ndarray:
+    """Cover of discs around centres of pixels [n, 2], f32[64,64]."""
+    cover = [np.clip(radius + 0.5 - np.hypot(X - x, Y - y), 0, 1) for x, y in centres]
+    return np.max(cover, axis=0) if cover else np.zeros_like(X)
+
+
+def _centres(kind: str) -> np.ndarray:
+    return np.argwhere(kind == TILES)[:, ::-1] * TILE + TILE / 2
+
+
 def _backdrop() -> np.ndarray:
-    """Water, shore and rocks by full daylight for each colour of water, f32[3,3,64,64]."""
-    depth = np.clip((SHORE - 1) / 18, 0, 1) ** 0.8
-    ripples = np.sin(0.55 * X + 1.5 * np.sin(0.23 * Y)) * np.sin(0.47 * Y + 1.3 * np.sin(0.31 * X))
-    water = _paint(_SHALLOW, _DEEP, depth) + 0.035 * ripples * depth
-    picture = _paint(water, _WET, np.clip(0.5 - SHORE, 0, 1))
-    picture = _paint(picture, _SAND, np.clip(-0.5 - SHORE, 0, 1))
-    picture = _paint(picture, _FOAM, 0.8 * np.clip(1.2 - np.abs(SHORE - 0.6), 0, 1))
-    for x, y, r in ROCKS:
-        distance = np.hypot(X - x, Y - y)
-        lit = np.hypot(X - x + 0.3 * r, Y - y + 0.35 * r)
-        picture = _paint(picture, _FOAM, 0.45 * np.clip(r + 1.8 - distance, 0, 1))
-        stone = _paint(_ROCK, _MOSS, np.clip(1 - lit / r, 0, 1))
-        picture = _paint(picture, stone, np.clip(r + 0.5 - distance, 0, 1))
+    """Water, shore and rocks by full daylight for each colour of water, f32[4,3,64,64]."""
+    # One ripple a tile: all water looks the same.
+    x, y = X % TILE, Y % TILE
+    ripple = np.clip(1.2 - np.abs(y - 3.5 - 0.9 * np.sin(x * 2 * np.pi / TILE)), 0, 1)
+    picture = _paint(_WATER, _GLINT, 0.45 * ripple)
+    wet = np.pad(tiled("~"), TILE)  # on land, how near is the water?
+    near = np.full(X.shape, np.inf, np.float32)
+    for dy, dx in np.ndindex(2 * TILE - 1, 2 * TILE - 1):
+        there = wet[dy + 1 : dy + 1 + SIZE, dx + 1 : dx + 1 + SIZE]
+        near = np.minimum(near, np.where(there, np.hypot(dy - TILE + 1, dx - TILE + 1), np.inf))
+    land = ~tiled("~")
+    picture = _paint(picture, _SAND, land)
+    picture = _paint(picture, _WET, land * np.clip(4.5 - near, 0, 1))
+    picture = _paint(picture, _FOAM, 0.85 * land * np.clip(2.2 - near, 0, 1))
+    for x, y in _centres("r"):
+        stone = _paint(_ROCK, _MOSS, np.clip(1 - np.hypot(X - x + 1.5, Y - y + 1.5) / 4, 0, 1))
+        picture = _paint(picture, stone, _discs([(x, y)], 3.4))
+    picture = _paint(picture, _SHELL, _discs(_centres("*") + (0, -1), 1.8))
+    picture = _paint(picture, _POST, _discs(_centres("L"), 3.8))
     return np.clip(picture, 0, 1).astype(np.float32)
 
 
-def _streaks() -> np.ndarray:
-    """Falling rain at each of 2 phases, f32[2,64,64]: it falls 8 pixels a frame and repeats every 16."""
-    rng = np.random.default_rng(0)
-    tile = np.zeros((16, SIZE), np.float32)
-    for x, y in zip(rng.permutation(SIZE)[:14], rng.integers(0, 16, 20)):
-        for i in range(5):
-            tile[(y + i) % 16, (x - i // 2) % SIZE] = 0.3 + 0.14 * i
-    rain = np.tile(tile, (SIZE // 16, 1))
-    return np.stack([np.roll(rain, 8 * phase, axis=0) for phase in range(2)])
+def _splashes() -> np.ndarray:
+    """Rings on a third of the water's tiles, one third after the other, f32[2,64,64]."""
+    centres = _centres("~")
+    order = np.random.default_rng(1).permutation(len(centres))
+    rings = []
+    for part in np.array_split(order, 3)[:2]:
+        rings.append(np.max([np.clip(1 - np.abs(np.hypot(X - x, Y - y) - 2.2), 0, 1) for x, y in centres[part]], 0))
+    return np.stack(rings).astype(np.float32)
 
 
-_BACKDROP = _backdrop()
-_STREAKS = _streaks()
+_BACKDROP, _SPLASHES = _backdrop(), _splashes()
+_LANTERNS = _discs(_centres("L"), 2.4).astype(np.float32)
 _LOOK = (MOVES / np.maximum(np.linalg.norm(MOVES, axis=1, keepdims=True), 1)).astype(np.float32)
+_TILE_X, _TILE_Y = (axis // TILE * TILE + TILE / 2 for axis in (X, Y))  # of each pixel, the centre of its tile
+
+
+def _touched(at) -> jax.Array:
+    """Which pixels lie on tiles that a body at `at` reaches into, bool[64,64]."""
+    reach = BODY_RADIUS + TILE / 2
+    return (jnp.abs(_TILE_X - at[0]) < reach) & (jnp.abs(_TILE_Y - at[1]) < reach)
 
 
 def draw(state: ReefState) -> jax.Array:
     """The frame that `state` shows, u8[64,64,3]."""
-    dx, dy = X - state.body[0], Y - state.body[1]
-    away = jnp.sqrt(dx**2 + dy**2)
-    rain = (state.scene.weather == 1).astype(jnp.float32)
     hour = jnp.asarray(_HOUR)[state.scene.time]
-    lamp = state.controls[LIGHT] * _LAMP * jnp.exp(-((away / 13) ** 2))
-    light = hour + (1.15 - hour) * lamp
-
-    picture = _paint(jnp.asarray(_BACKDROP)[state.scene.water], _MIST, 0.25 * rain) * light + 0.18 * lamp
+    picture = jnp.asarray(_BACKDROP)[state.scene.water]
+    # Nothing is drawn over a tile that a body touches, so that patches hold one thing or the other.
+    clear = ~(_touched(state.body) | _touched(state.creature))
+    splash = jnp.asarray(_SPLASHES)[state.clock // _RAIN_FRAMES % 2]
+    picture = _paint(picture, _WHITE, 0.6 * splash * clear * (state.scene.weather == 1))
+    picture = picture * hour
     # Whatever lives here shines a little by itself, so that no night hides it.
-    brush = lambda picture, colour, alpha: _paint(picture, colour * (0.45 + 0.55 * light), alpha)
-    picture = _pearl(picture, brush, state)
-    picture = _fish(picture, brush, state)
-    picture = _body(picture, brush, state, dx, dy)
-    call = state.controls[CALL]
-    ring = _cover(jnp.abs(away - (BODY_RADIUS + 1 + 1.5 * call)), 0.8)
-    picture = _paint(picture, _WHITE, 0.75 * ring * (call > 0))
-    picture = _paint(picture, _WHITE, 0.3 * rain * jnp.asarray(_STREAKS)[state.clock % 2])
+    light = 0.4 + 0.6 * hour
+    brush = lambda picture, colour, alpha: _paint(picture, colour * light, alpha)
+    picture = _paint(picture, jnp.asarray(_LAMP)[state.controls[LIGHT]], _LANTERNS)
+    picture = jnp.where(clear, _pearl(picture, brush, state), picture)
+    shapes = jnp.stack([kind(picture, brush, state) for kind in (_fish, _turtle, _jellyfish)])
+    picture = _body(shapes[state.scene.creature], brush, state)
     return (jnp.clip(picture, 0, 1) * 255 + 0.5).astype(jnp.uint8).transpose(1, 2, 0)
 
 
 def _pearl(picture, brush, state):
     x, y = jnp.asarray(PEARLS)[state.pearl]
-    grown = PEARL_RADIUS * state.pearl_age / RIPE
-    picture = brush(picture, _INK, 0.35 * _cover(jnp.hypot(X - x - 0.7, Y - y - 1), grown))
-    picture = brush(picture, _PEARL, _cover(jnp.hypot(X - x, Y - y), grown))
+    grown = PEARL_RADIUS * jnp.floor(4 * state.pearl_age / RIPE) / 4  # in four stages
+    picture = brush(picture, _PEARL, _cover(jnp.hypot(X - x, Y - y), grown - 0.5) * (grown > 0))
     return brush(picture, _SHEEN, _cover(jnp.hypot(X - x + 1, Y - y + 1), 0.3 * grown))
 
 
 def _fish(picture, brush, state):
-    dx, dy = (X - state.fish[0]) * state.fish_way[0], Y - state.fish[1]  # it looks where it goes
-    fin = jnp.minimum(jnp.clip(-3.5 - dx, 0, 1), jnp.clip(dx + 8.5, 0, 1))
-    picture = brush(picture, _STRIPE, fin * jnp.clip(-1.5 - 0.7 * dx - jnp.abs(dy), 0, 1))
-    stripe = jnp.clip(1.5 - jnp.abs(dx + 1), 0, 1)
-    body = _cover(jnp.hypot(dx, 1.3 * dy), FISH_RADIUS)
+    dx, dy = (X - state.creature[0]) * state.creature_facing, Y - state.creature[1]  # it looks where it goes
+    dx = dx + 0.5
+    fin = (dx > -5.5) & (dx < -1)
+    picture = brush(picture, _STRIPE, fin * jnp.clip(-1.2 - 1.2 * dx - jnp.abs(dy), 0, 1))
+    stripe = jnp.clip(1.5 - jnp.abs(dx), 0, 1)
+    body = _cover(jnp.hypot(dx - 1, 1.1 * dy), 4.5)
     picture = brush(picture, _paint(_YELLOW, _STRIPE, stripe), body)
-    return brush(picture, _INK, _cover(jnp.hypot(dx - 2.6, dy + 0.8), 0.8))
+    return brush(picture, _INK, _cover(jnp.hypot(dx - 3.4, dy + 1), 0.9))
 
 
-def _body(picture, brush, state, dx, dy):
-    happy = jnp.clip(3 - state.age[CHIME] / SAMPLES, 0, 1)  # it glows with each pearl
-    skin = _paint(_CORAL, _GOLD, happy)
-    skin = _paint(skin, _WHITE, 0.5 * jnp.clip(1 - jnp.hypot(dx + 1.5, dy + 2) / 4, 0, 1))
+def _turtle(picture, brush, state):
+    dx, dy = (X - state.creature[0]) * state.creature_facing, Y - state.creature[1]
+    for leg_x, leg_y in ((-3, -3.6), (-3, 3.6), (2.4, -3.6), (2.4, 3.6)):
+        picture = brush(picture, _LEG, _cover(jnp.hypot(dx - leg_x, dy - leg_y), 1.4))
+    picture = brush(picture, _LEG, _cover(jnp.hypot(dx - 4, dy), 1.5))
+    picture = brush(picture, _SHIELD, _cover(jnp.hypot(dx + 0.8, dy), 3.9))
+    picture = brush(picture, _LEG, _cover(jnp.abs(jnp.hypot(dx + 0.8, dy) - 1.8), 0.1))
+    return brush(picture, _INK, _cover(jnp.hypot(dx - 4.6, dy + 0.6), 0.4))
+
+
+def _jellyfish(picture, brush, state):
+    dx, dy = X - state.creature[0], Y - state.creature[1]
+    for arm in (-3, -1, 1, 3):
+        picture = brush(picture, _ARM, jnp.clip(1 - jnp.abs(dx - arm), 0, 1) * (dy > 0) * (dy < 5.5))
+    bell = _cover(jnp.hypot(dx, dy + 0.5), 5.0) * (dy < 1)
+    picture = brush(picture, _BELL, bell)
+    return brush(picture, _WHITE, 0.7 * _cover(jnp.hypot(dx + 1.5, dy + 2.5), 1.2))
+
+
+def _body(picture, brush, state):
+    dx, dy = X - state.body[0], Y - state.body[1]
     away = jnp.hypot(dx, dy)
-    picture = brush(picture, _RIM, _cover(away, BODY_RADIUS))
-    picture = brush(picture, skin, _cover(away, BODY_RADIUS - 0.9))
+    bumped = state.bumped > 0
+    happy = ~bumped & (state.age[CHIME] < _HAPPY * SAMPLES)  # it glows after each pearl
+    sings = ~bumped & ~happy & (state.controls[CALL] > 0)
+    skin = _paint(jnp.where(happy, _GOLD, _CORAL), _WHITE, 0.5 * jnp.clip(1 - jnp.hypot(dx + 2, dy + 2.5) / 4, 0, 1))
+    picture = brush(picture, _RIM, _cover(away, BODY_RADIUS - 0.5))
+    picture = brush(picture, skin, _cover(away, BODY_RADIUS - 1.5))
     look = jnp.asarray(_LOOK)[state.facing]
-    lid = jnp.where(state.touching > 0, 2.0, 1.0)  # it squints where it bumped
-    x, y = dx - 2.2 * look[0], dy - 2.2 * look[1]
-    picture = brush(picture, _WHITE, _cover(jnp.hypot(x, lid * y), 2.5))
-    return brush(picture, _INK, _cover(jnp.hypot(x - 0.9 * look[0], lid * (y - 0.9 * look[1])), 1.3))
+    x, y = dx - 2 * look[0], dy - 2 * look[1]
+    white, pupil = _cover(jnp.hypot(x, y), 2.6), _cover(jnp.hypot(x - look[0], y - look[1]), 1.3)
+    lid = _cover(jnp.abs(dy + 1), 0.3) * (jnp.abs(dx) < 3)  # it squints where it bumped
+    arc = _cover(jnp.abs(jnp.hypot(dx, dy - 0.5) - 2.4), 0.3) * (dy < -0.5)  # and closes its eye to sing
+    mouth = _cover(jnp.hypot(dx, dy - 2), 1.5) * (sings | happy)
+    opened = ~(bumped | happy | sings)
+    picture = brush(picture, _WHITE, white * opened)
+    ink = jnp.where(bumped, lid, jnp.maximum(arc, mouth))
+    return brush(picture, _INK, jnp.where(opened, pupil, ink))

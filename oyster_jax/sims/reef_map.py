@@ -1,4 +1,8 @@
-"""The reef's geography: sizes, rates, the shore, the rocks, and where things may be. Pixels, x to the right, y down."""
+"""The reef's geography: sizes, rates, tiles, and where things may be. Pixels, x to the right, y down.
+
+The bay is laid with tiles of 8 x 8 pixels, and everything that moves does so by STEP = 4 pixels. So a patch of 8 x 8
+pixels holds one of a few thousand pictures, which is what makes this world small enough to be learnt on a CPU.
+"""
 
 from fractions import Fraction
 
@@ -9,36 +13,44 @@ from oyster_jax.config import MediaSpec
 MEDIA = MediaSpec(fps=Fraction(15), sample_rate=15_360, height=64, width=64)
 SIZE = MEDIA.height
 SAMPLES = MEDIA.samples_per_frame
+TILE, STEP = 8, 4
 
-BODY_RADIUS = 5.5
-FISH_RADIUS = 5.0
+# ~ water, s sand, * sand with a shell, r rock, L a lantern's post
+_MAP = """
+    Lssss*sL
+    s~~~~~~s
+    s~~~~~~s
+    s~~~~~~s
+    s~~~~~~*
+    r~~~~~~s
+    rr~~~~~s
+    Lrs*sssL
+"""
+TILES = np.array([list(row) for row in _MAP.split()])
+
+BODY_RADIUS = 6.0  # of the swimmer and of the creature; a multiple of STEP plus this much never touches a shore
 PEARL_RADIUS = 3.5
-ROCKS = ((25.0, 38.0, 6.0), (41.0, 25.0, 5.0))  # x, y, radius; placed so that the fish is trapped nowhere
 
-# The cycle of pearls. Neighbours lie far apart, so that following it leads through the whole bay.
-PEARLS = np.array([(13, 14), (49, 47), (27, 12), (38, 51), (11, 28), (51, 35), (13, 51), (51, 12)], np.int32)
+# The cycle of pearls, centres of tiles. Neighbours lie far apart, so that following it leads through the whole bay.
+PEARLS = np.array([(12, 12), (52, 44), (28, 12), (36, 52), (12, 28), (52, 28), (20, 44), (52, 12)], np.int32)
 
-Y, X = np.mgrid[:SIZE, :SIZE].astype(np.float32)
-
-
-def _shore_distance() -> np.ndarray:
-    """Distance from the shore in pixels f32[64,64], positive in the water: a square bay with round corners."""
-    corner, half, centre = 14.0, 27.5, (SIZE - 1) / 2
-    dx, dy = (np.abs(axis - centre) - (half - corner) for axis in (X, Y))
-    outside = np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)) + np.minimum(np.maximum(dx, dy), 0)
-    return corner - outside
+Y, X = np.mgrid[:SIZE, :SIZE].astype(np.float32) + 0.5  # centres of pixels
 
 
-SHORE = _shore_distance()
+def tiled(kind: str) -> np.ndarray:
+    """Which pixels lie on tiles of this kind, bool[64,64]."""
+    return np.kron(kind == TILES, np.ones((TILE, TILE), bool)).astype(bool)
 
 
-def free(radius: float) -> np.ndarray:
-    """Where the centre of a disc may be, bool[64,64] by y and x: off the sand and off the rocks."""
-    open_water = radius <= SHORE
-    for x, y, r in ROCKS:
-        open_water &= np.hypot(X - x, Y - y) >= radius + r
-    return open_water
+def _free() -> np.ndarray:
+    """Where the centre of a swimmer or a creature may be, bool[16,16] by y and x in STEPs: its square is all water."""
+    dry = np.pad(~tiled("~"), TILE, constant_values=True)
+    free = np.zeros((SIZE // STEP, SIZE // STEP), bool)
+    reach = int(BODY_RADIUS)
+    for y, x in np.ndindex(free.shape):
+        top, left = TILE + STEP * y - reach, TILE + STEP * x - reach
+        free[y, x] = not dry[top : top + 2 * reach, left : left + 2 * reach].any()
+    return free
 
 
-BODY_FREE = free(BODY_RADIUS)
-FISH_FREE = free(FISH_RADIUS + 1)  # room for its tail
+FREE = _free()

@@ -7,7 +7,7 @@ import numpy as np
 
 from oyster_jax.config import ActionFactor, ActionSpace
 from oyster_jax.errors import OysterError
-from oyster_jax.sims.reef_sound import CHIME_FRAMES, THUD_FRAMES
+from oyster_jax.sims.reef_sound import CHIME_FRAMES, DRUM_FRAMES, NOTES, THUD_FRAMES
 
 # ---------------------------------------------------------------------------- what can be done
 
@@ -15,17 +15,18 @@ ACTIONS = ActionSpace(
     (
         ActionFactor("heading", ("stay", "E", "NE", "N", "NW", "W", "SW", "S", "SE")),
         ActionFactor("speed", ("slow", "normal", "fast")),
-        ActionFactor("light", ("off", "on")),
-        ActionFactor("call", ("none", "low", "middle", "high")),
+        ActionFactor("light", ("off", "white", "red", "orange", "yellow", "green", "blue", "violet")),
+        ActionFactor("call", ("none", *NOTES)),
+        ActionFactor("drum", ("none", "kick", "tom", "clap", "rattle")),
     )
 )
-HEADING, SPEED, LIGHT, CALL = range(4)  # places in an action
+HEADING, SPEED, LIGHT, CALL, DRUM = range(5)  # places in an action
 
 MOVES = np.array([(0, 0), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1)], np.int32)
-PIXELS = np.array([1, 2, 3], np.int32)  # a frame, along each axis
+STROKES = np.array([4, 2, 1], np.int32)  # frames from one move to the next
 
-EVENTS = ("thud", "chime", "call")
-THUD, CHIME, CALLED = range(3)
+EVENTS = ("thud", "chime", "call", "drum")
+THUD, CHIME, CALLED, DRUMMED = range(4)
 
 # ---------------------------------------------------------------------------- what it looks like
 
@@ -36,33 +37,39 @@ class Scene(NamedTuple):
     time: jax.Array
     weather: jax.Array
     water: jax.Array
+    creature: jax.Array
 
 
 SCENES = Scene(
     time=("by day", "at dusk", "at night"),
     weather=("under a clear sky", "in the rain"),
-    water=("blue", "green", "turquoise"),
+    water=("blue", "green", "turquoise", "violet"),
+    creature=("a fish", "a turtle", "a jellyfish"),
 )
+FISH, TURTLE, JELLYFISH = range(3)
+ALL_SCENES = tuple(Scene(*choice) for choice in np.ndindex(*(len(choices) for choices in SCENES)))
+# Never recorded, so that a world can be asked for what it was not taught; each single choice is seen often.
+HELD_OUT = tuple(s for s in ALL_SCENES if (s.time + s.weather + s.water + 2 * s.creature) % 7 == 0)
+SEEN = tuple(s for s in ALL_SCENES if s not in HELD_OUT)
 
 
 def caption(scene: Scene) -> str:
-    """The prompt that describes `scene`, such as "a bay at night in the rain, green water"."""
-    time, weather, water = (choices[int(i)] for choices, i in zip(SCENES, scene))
-    return f"a bay {time} {weather}, {water} water"
+    """The prompt that describes `scene`, such as "a bay at night in the rain, green water, a turtle"."""
+    time, weather, water, creature = (choices[int(i)] for choices, i in zip(SCENES, scene))
+    return f"a bay {time} {weather}, {water} water, {creature}"
 
 
 def scene_of(text: str) -> Scene:
     """The scene that a caption describes: the inverse of `caption`. Raises OysterError for any other text."""
-    for choice in np.ndindex(*(len(choices) for choices in SCENES)):
-        if caption(scene := Scene(*choice)) == text:
+    for scene in ALL_SCENES:
+        if caption(scene) == text:
             return scene
-    raise OysterError(f"the reef has no scene '{text}'; one reads '{caption(Scene(0, 0, 0))}'")
+    raise OysterError(f"the reef has no scene '{text}'; one reads '{caption(Scene(0, 0, 0, 0))}'")
 
 
 def random_scene(key) -> Scene:
-    """One of the 18 scenes, all equally likely; consumes `key`."""
-    sizes = np.array([len(choices) for choices in SCENES])
-    return Scene(*jax.random.randint(key, sizes.shape, 0, sizes))
+    """One of the scenes that are not held out, all equally likely; consumes `key`."""
+    return Scene(*jax.random.choice(key, np.array(SEEN, np.int32)))
 
 
 # ---------------------------------------------------------------------------- the state
@@ -73,20 +80,22 @@ class ReefState(NamedTuple):
 
     scene: Scene
     next_scene: Scene  # what the next frame will show
-    seed: jax.Array  # u32[], of the rain's hiss
-    clock: jax.Array  # i32[], frames since reset
-    controls: jax.Array  # i32[4], the last action
+    clock: jax.Array  # i32[], counts frames, from a random number on
+    controls: jax.Array  # i32[5], the action that led here
     facing: jax.Array  # i32[], the last heading that was not "stay"
-    touching: jax.Array  # i32[], counts down after contact with shore or rock; it squints meanwhile
-    called: jax.Array  # i32[], the call of the interval before
-    body: jax.Array  # i32[2]
-    fish: jax.Array  # i32[2]
-    fish_way: jax.Array  # i32[2], -1 or 1 along each axis
+    body: jax.Array  # i32[2], the swimmer's centre
+    creature: jax.Array  # i32[2]
+    creature_facing: jax.Array  # i32[], -1 west or 1 east
+    rested: jax.Array  # i32[2], frames since the swimmer and the creature last moved, up to RESTED
+    bumped: jax.Array  # i32[], counts down after contact with a shore or the creature; it squints meanwhile
     pearl: jax.Array  # i32[], place in the cycle
     pearl_age: jax.Array  # i32[], frames since it began to grow, up to RIPE
-    level: jax.Array  # f32[7], loudness of the held sounds
-    age: jax.Array  # i32[2], samples since each struck sound began
+    level: jax.Array  # f32[16], loudness of the held sounds as this frame's interval begins
+    age: jax.Array  # i32[6], samples since each struck sound began; 0: it begins now
+    began: jax.Array  # bool[4], which of EVENTS begin with this frame
 
 
-TOUCH = THUD_FRAMES + 1  # frames without contact before contact thuds again
+RESTED = 8
+BUMP = THUD_FRAMES + 1  # frames without contact before contact thuds again
 RIPE = CHIME_FRAMES  # frames that a pearl grows before it can be picked up
+BEAT = DRUM_FRAMES + 1  # frames from beat to beat while a drum is played

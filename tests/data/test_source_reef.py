@@ -8,9 +8,9 @@ from oyster_jax.data.sources import SourceOptions, make_source
 from oyster_jax.data.sources.reef import EPISODE_FRAMES, _start
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
-from oyster_jax.sims.reef_map import BODY_FREE, FISH_FREE, SAMPLES
+from oyster_jax.sims.reef_map import FREE, SAMPLES, STEP
 
-CAPTIONS = {reef.caption(reef.Scene(*i)): i for i in np.ndindex(*map(len, reef.SCENES))}
+CAPTIONS = {reef.caption(scene): scene for scene in reef.ALL_SCENES}
 SEED = 7
 
 
@@ -58,7 +58,7 @@ def test_recordings_equal_stepping_by_hand(episodes):
     obs = jax.jit(reef.observe)(state)
     for t in range(frames):
         np.testing.assert_array_equal(state.body, clip.truth["body"][t])
-        np.testing.assert_array_equal(state.fish, clip.truth["fish"][t])
+        np.testing.assert_array_equal(state.creature, clip.truth["creature"][t])
         assert np.abs(np.asarray(obs.video, int) - clip.video[t]).max() <= 1  # rounding, in differently fused programs
         np.testing.assert_allclose(obs.audio, clip.audio[t], atol=1e-5)
         if t + 1 < frames:
@@ -68,17 +68,16 @@ def test_recordings_equal_stepping_by_hand(episodes):
 def test_much_happens(episodes):
     events = np.concatenate([e.truth["events"] for e in episodes])
     assert events.shape[1] == len(reef.EVENTS) and events.min() == -1 and events.max() < SAMPLES
-    thuds, chimes, calls = (events >= 0).sum(axis=0)
-    assert min(thuds, chimes, calls) >= len(episodes) * 3
+    assert min((events >= 0).sum(axis=0)) >= len(episodes) * 3
     actions = np.concatenate([e.action for e in episodes])
     assert [len(np.unique(a)) for a in actions.T] == list(reef.ACTIONS.sizes)
     assert sum(len(e.prompts) for e in episodes) > len(episodes)
     for e in episodes:
         chime = [t * SAMPLES + s for t, s in enumerate(e.truth["events"][:, 1]) if s >= 0]
         assert np.all(np.diff(chime) >= 8 * SAMPLES)  # never struck while it still rings
-        for where, free in (("body", BODY_FREE), ("fish", FISH_FREE)):
-            x, y = e.truth[where].T
-            assert free[y, x].all()
+        for where in ("body", "creature"):
+            x, y = e.truth[where].T // STEP
+            assert FREE[y, x].all()
 
 
 def test_random_share(source):

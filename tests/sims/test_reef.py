@@ -7,9 +7,10 @@ import pytest
 
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
-from oyster_jax.sims.reef_map import BODY_FREE, FISH_FREE, MEDIA, PEARLS, SAMPLES
+from oyster_jax.sims.reef_map import FREE, MEDIA, PEARLS, SAMPLES, STEP, TILE
 
-DAY = reef.Scene(0, 0, 0)
+DAY = reef.Scene(0, 0, 0, 0)
+FISH, TURTLE, JELLYFISH = range(3)
 REST, EAST = 0, 1
 FAST = 2
 FRAMES = 24
@@ -32,40 +33,44 @@ def _play(state, actions):
     return states, jax.vmap(reef.observe)(states), jax.vmap(reef.events)(states)
 
 
-def _at(body, pearl=(13, 51), **fields):
-    """A bay by day with the swimmer at `body`, looking east."""
-    state, _ = _reset(jax.random.key(3), DAY)
+def _at(body, pearl=(52, 12), creature=(16, 16), **fields):
+    """A bay by day with the swimmer at `body`, looking east, and a jellyfish far away."""
+    state, _ = _reset(jax.random.key(3), DAY._replace(creature=JELLYFISH))
     place = int(np.flatnonzero(np.all(np.array(pearl) == PEARLS, axis=1))[0])
-    return state._replace(body=jnp.array(body), facing=jnp.int32(EAST), pearl=jnp.int32(place), **fields)
+    fields = {"clock": jnp.int32(0), "facing": jnp.int32(EAST)} | fields
+    return state._replace(body=jnp.array(body), creature=jnp.array(creature), pearl=jnp.int32(place), **fields)
 
 
 def _actions(*runs):
-    """i32[FRAMES,4] from (frames, (heading, speed, light, call)); the last run goes on to the end."""
+    """i32[FRAMES,5] from (frames, (heading, speed, light, call[, drum])); the last run goes on to the end."""
     rows = [action for frames, action in runs for _ in range(frames)]
-    return np.array(rows + [runs[-1][1]] * (FRAMES - len(rows)), np.int32)[:FRAMES]
+    rows = [(*action, 0)[:5] for action in rows + [runs[-1][1]] * (FRAMES - len(rows))]
+    return np.array(rows, np.int32)[:FRAMES]
 
 
 def test_shapes_and_action_space():
     state, obs = _reset(jax.random.key(0), DAY)
     assert obs.video.shape == (MEDIA.height, MEDIA.width, 3) and obs.video.dtype == jnp.uint8
     assert obs.audio.shape == (MEDIA.samples_per_frame,) and obs.audio.dtype == jnp.float32
-    after, _ = _step(state, jnp.array([EAST, FAST, 1, 2]))
+    after, _ = _step(state, jnp.array([EAST, FAST, 1, 2, 3]))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
-    assert reef.ACTIONS.size == 216
-    assert len(reef.MOVES) == reef.ACTIONS.sizes[reef.HEADING] and len(reef.PIXELS) == reef.ACTIONS.sizes[reef.SPEED]
+    sizes = reef.ACTIONS.sizes
+    assert len(reef.MOVES) == sizes[reef.HEADING] and len(reef.STROKES) == sizes[reef.SPEED]
+    # A swimmer at rest has no speed: what can be told apart is less than the product of the factors.
+    assert (8 * 3 + 1) * np.prod(sizes[2:]) == 13_000
 
 
 def test_same_key_same_bits():
     actions = _actions((8, (2, 2, 1, 3)), (8, (6, 1, 0, 0)), (1, (7, 2, 1, 1)))
-    rain = reef.Scene(0, 1, 0)
+    rain = reef.Scene(0, 1, 0, 0)
     one, again, other = (_play(_reset(jax.random.key(seed), rain)[0], actions) for seed in (1, 1, 2))
     assert jax.tree.all(jax.tree.map(np.array_equal, one, again))
-    assert not np.array_equal(one[1].video, other[1].video) and not np.array_equal(one[1].audio, other[1].audio)
+    assert not np.array_equal(one[1].video, other[1].video)
 
 
 def test_vmap_is_single():
-    states = [_reset(key, reef.Scene(1, 1, 2))[0] for key in jax.random.split(jax.random.key(1), 3)]
-    actions = jnp.array([(2, 2, 1, 3), (6, 1, 0, 0), (0, 0, 1, 1)])
+    states = [_reset(key, reef.Scene(1, 1, 2, 1))[0] for key in jax.random.split(jax.random.key(1), 3)]
+    actions = jnp.array([(2, 2, 1, 3, 0), (6, 1, 0, 0, 1), (0, 0, 1, 1, 2)])
     many = jax.jit(jax.vmap(reef.step))(jax.tree.map(lambda *x: jnp.stack(x), *states), actions)
     for i, (state, action) in enumerate(zip(states, actions)):
         for a, b in zip(jax.tree.leaves(_step(state, action)), jax.tree.leaves(many)):
@@ -74,11 +79,11 @@ def test_vmap_is_single():
 
 def test_step_is_advance_and_observe():
     state, _ = _reset(jax.random.key(2), DAY)
-    action = jnp.array([4, 1, 1, 2])
+    action = jnp.array([4, 1, 1, 2, 1])
     after, obs = _step(state, action)
     jax.tree.map(np.testing.assert_array_equal, after, _advance(state, action))
     np.testing.assert_array_equal(obs.video, _observe(after).video)
-    kept = _advance(after, jnp.full(4, -1))
+    kept = _advance(after, jnp.full(5, -1))
     np.testing.assert_array_equal(kept.controls, action)
 
 
@@ -89,45 +94,54 @@ def _first_difference(a, b):
     return int(np.flatnonzero(np.abs(np.ravel(a) - np.ravel(b)) > 1e-6)[0])
 
 
-@pytest.mark.parametrize("x, frame, sample", [(53, 0, 0), (52, 0, SAMPLES // 3), (50, 1, 0), (46, 2, SAMPLES // 3)])
-def test_thud_sounds_at_the_sample_of_contact(x, frame, sample):
-    """The shore stops the swimmer at x = 53; at 3 pixels a frame that is (53 - x) / 3 intervals from the start."""
-    _, bump, events = _play(_at((x, 40)), _actions((1, (EAST, FAST, 0, 0))))
+@pytest.mark.parametrize("x, frame", [(48, 0), (44, 1), (36, 3)])
+def test_thud_sounds_with_the_frame_that_shows_contact(x, frame):
+    """The shore stops the swimmer at x = 48, to which it moves by 4 pixels a frame."""
+    states, bump, events = _play(_at((x, 40)), _actions((1, (EAST, FAST, 0, 0))))
     _, calm, _ = _play(_at((x, 40)), _actions((1, (REST, FAST, 0, 0))))
     onsets = np.argwhere(events[:, 0] >= 0)
-    assert onsets.tolist() == [[frame]] and events[frame, 0] == sample
-    assert _first_difference(bump.audio, calm.audio) == frame * SAMPLES + sample
-    thud = np.ravel(bump.audio - calm.audio)[frame * SAMPLES + sample :]
-    assert 0.3 < np.abs(thud[:SAMPLES]).max() < 0.6 and np.abs(thud[4 * SAMPLES :]).max() < 1e-6
+    assert onsets.tolist() == [[frame]] and events[frame, 0] == 0  # leaning on the shore is no second blow
+    assert states.bumped[frame] > 0 and not np.any(states.bumped[:frame])
+    assert _first_difference(bump.audio, calm.audio) - frame * SAMPLES in (0, 1)
+    thud = np.ravel(bump.audio - calm.audio)[frame * SAMPLES :]
+    assert 0.2 < np.abs(thud[:SAMPLES]).max() < 0.4 and np.abs(thud[4 * SAMPLES :]).max() < 1e-6
 
 
 def test_chime_sounds_when_the_pearl_is_touched():
-    """The pearl at (49, 47) is touched 8.5 pixels away; from x = 35 at 2 pixels a frame that takes 3 intervals."""
-    start = _at((35, 47), (49, 47))
-    states, swim, events = _play(start, _actions((1, (EAST, 1, 0, 0))))
-    _, rest, _ = _play(start, _actions((1, (REST, 1, 0, 0))))
-    assert np.flatnonzero(events[:, 1] >= 0)[0] == 3 and events[3, 1] == 0
-    assert _first_difference(swim.audio, rest.audio) == 3 * SAMPLES
-    assert states.pearl[3] == start.pearl and states.pearl[4] == start.pearl + 1
+    """The swimmer's square reaches the tile of the pearl at (52, 44) from x = 44; from x = 32 that is 3 frames away."""
+    start = _at((32, 44), (52, 44))
+    states, swim, events = _play(start, _actions((1, (EAST, FAST, 0, 0))))
+    _, rest, _ = _play(start, _actions((1, (REST, FAST, 0, 0))))
+    assert np.flatnonzero(events[:, 1] >= 0)[0] == 2 and events[2, 1] == 0
+    assert _first_difference(swim.audio, rest.audio) - 2 * SAMPLES in (0, 1)
+    assert states.pearl[1] == start.pearl and states.pearl[2] == start.pearl + 1
 
 
 def test_call_sounds_from_sample_zero_at_its_pitch():
-    calls = _actions((4, (REST, 0, 0, 0)), (6, (REST, 0, 0, 2)), (6, (REST, 0, 0, 3)), (1, (REST, 0, 0, 0)))
+    calls = _actions((4, (REST, 0, 0, 0)), (6, (REST, 0, 0, 2)), (6, (REST, 0, 0, 12)), (1, (REST, 0, 0, 0)))
     _, called, events = _play(_at((32, 32)), calls)
     _, silent, _ = _play(_at((32, 32)), _actions((1, (REST, 0, 0, 0))))
     assert np.flatnonzero(events[:, 2] == 0).tolist() == [4, 10]
     assert _first_difference(called.audio, silent.audio) - 4 * SAMPLES in (0, 1)  # a sine's sample 0 is 0
     voice = np.asarray(called.audio - silent.audio)
     assert np.abs(voice[4, :64]).max() > 0.1
-    for frame, hertz in ((6, 495), (13, 660)):
+    for frame, hertz in ((6, 480), (13, 855)):
         spectrum = np.abs(np.fft.rfft(np.ravel(voice[frame : frame + 2])))
         assert np.argmax(spectrum) * MEDIA.sample_rate / (2 * SAMPLES) == hertz
 
 
+def test_a_drum_beats_every_fourth_frame_while_it_is_played():
+    beats = _actions((2, (REST, 0, 0, 0)), (9, (REST, 0, 0, 0, 1)), (4, (REST, 0, 0, 0, 3)), (1, (REST, 0, 0, 0)))
+    _, played, events = _play(_at((32, 32)), beats)
+    _, silent, _ = _play(_at((32, 32)), _actions((1, (REST, 0, 0, 0))))
+    assert np.flatnonzero(events[:, 3] == 0).tolist() == [2, 6, 10, 11]  # another drum begins at once
+    assert _first_difference(played.audio, silent.audio) - 2 * SAMPLES in (0, 1)
+
+
 def test_no_click_at_frame_borders():
-    """Thud, chime and calls ring on over frame borders with no larger jump there than inside the frames."""
-    runs = ((9, (EAST, 1, 0, 0)), (3, (EAST, 1, 0, 2)), (4, (EAST, 1, 0, 1)), (1, (EAST, 1, 0, 0)))
-    _, obs, events = _play(_at((35, 47), (49, 47)), _actions(*runs))
+    """Thud, chime, calls and drums ring on over frame borders with no larger jump there than inside the frames."""
+    runs = ((9, (EAST, FAST, 0, 0, 1)), (3, (EAST, FAST, 0, 2)), (4, (EAST, FAST, 0, 1, 4)), (1, (EAST, 1, 0, 0)))
+    _, obs, events = _play(_at((32, 44), (52, 44)), _actions(*runs))
     assert np.all(np.any(np.asarray(events) >= 0, axis=0))
     audio = np.asarray(obs.audio)
     inside = np.abs(np.diff(audio, axis=1)).max(axis=1)
@@ -137,9 +151,9 @@ def test_no_click_at_frame_borders():
 
 
 def test_the_sound_fades_when_the_scene_changes():
-    night = reef.Scene(2, 0, 0)
-    after, obs = _step(reef.set_scene(_at((32, 32)), night), jnp.zeros(4, jnp.int32))
-    _, later = _step(after, jnp.zeros(4, jnp.int32))
+    night = reef.Scene(2, 0, 0, JELLYFISH)
+    after, obs = _step(reef.set_scene(_at((32, 32)), night), jnp.zeros(5, jnp.int32))
+    _, later = _step(after, jnp.zeros(5, jnp.int32))
     before = _observe(_at((32, 32)))
     audio = np.concatenate([before.audio, obs.audio, later.audio])
     border = np.abs(np.diff(audio))[[SAMPLES - 1, 2 * SAMPLES - 1]]
@@ -149,53 +163,90 @@ def test_the_sound_fades_when_the_scene_changes():
 # ---------------------------------------------------------------------------- alignment
 
 
-def test_light_shows_at_once_and_motion_one_frame_later():
+def test_light_and_motion_show_in_the_next_frame():
     change = 5
-    start = _at((20, 20))
-    rest = _actions((1, (REST, 1, 0, 0)))
+    start = _at((20, 32))
+    rest = _actions((1, (REST, FAST, 0, 0)))
     moved, lit = rest.copy(), rest.copy()
     moved[change:, reef.HEADING] = EAST
     lit[change:, reef.LIGHT] = 1
     (_, still, _), (states, swim, _), (_, lamp, _) = (_play(start, a) for a in (rest, moved, lit))
     first = lambda obs: np.flatnonzero(np.any(obs.video != still.video, axis=(1, 2, 3)))[0]
-    assert first(lamp) == change  # index t holds the frame after action t, that is frame t+1 of the stream
-    assert first(swim) == change + 1
-    assert states.body[change].tolist() == [20, 20] and states.body[change + 1].tolist() == [22, 20]
+    assert first(lamp) == first(swim) == change  # index t holds the frame after action t, frame t+1 of the stream
+    assert states.body[change - 1 : change + 2, 0].tolist() == [20, 24, 28]
+
+
+@pytest.mark.parametrize("speed, frames", list(enumerate(reef.STROKES)))
+def test_speeds_are_frames_from_move_to_move(speed, frames):
+    states, _, _ = _play(_at((16, 32)), _actions((1, (EAST, speed, 0, 0))))
+    moves = np.flatnonzero(np.diff(states.body[:, 0]))
+    assert len(moves) >= 4 and np.all(np.diff(moves) == frames)
 
 
 def test_a_scene_shows_from_the_next_frame_on():
     state = _at((32, 32))
-    rest = jnp.zeros(4, jnp.int32)
-    asked = reef.set_scene(state, reef.Scene(2, 1, 1))
+    rest = jnp.zeros(5, jnp.int32)
+    asked = reef.set_scene(state, reef.Scene(2, 1, 1, 2))
     np.testing.assert_array_equal(_observe(asked).video, _observe(state).video)
     np.testing.assert_array_equal(_observe(asked).audio, _observe(state).audio)
     after = _advance(asked, rest)
-    assert tuple(map(int, after.scene)) == (2, 1, 1)
+    assert tuple(map(int, after.scene)) == (2, 1, 1, 2)
     assert np.mean(_observe(after).video) < 0.7 * np.mean(_observe(_advance(state, rest)).video)
 
 
 def test_every_scene_has_its_own_caption_and_look():
-    scenes = [reef.Scene(*i) for i in np.ndindex(*map(len, reef.SCENES))]
-    assert len({reef.caption(s) for s in scenes}) == len(scenes) == 18
-    assert reef.caption(reef.Scene(2, 1, 1)) == "a bay at night in the rain, green water"
+    scenes = reef.ALL_SCENES
+    assert len({reef.caption(s) for s in scenes}) == len(scenes) == 72
+    assert reef.caption(reef.Scene(2, 1, 1, 2)) == "a bay at night in the rain, green water, a jellyfish"
     assert all(reef.scene_of(reef.caption(s)) == s for s in scenes)
     with pytest.raises(OysterError, match="no scene 'a desert'"):
         reef.scene_of("a desert")
     looks = [np.asarray(_observe(_at((32, 32), scene=reef.Scene(*map(jnp.int32, s)))).video, float) for s in scenes]
-    apart = [np.abs(a - b).mean() for i, a in enumerate(looks) for b in looks[:i]]
-    assert min(apart) > 3
+    apart = [np.abs(a - b).max(-1) > 30 for i, a in enumerate(looks) for b in looks[:i]]
+    assert min(x.sum() for x in apart) > 30  # another creature alone changes some fifty pixels
 
 
-# ---------------------------------------------------------------------------- geography
+def test_held_out_scenes_are_never_drawn_and_hold_out_no_choice():
+    keys = jax.random.split(jax.random.key(0), 500)
+    drawn = set(zip(*(np.asarray(x).tolist() for x in jax.vmap(reef.random_scene)(keys))))
+    assert drawn == set(reef.SEEN) and not drawn & set(reef.HELD_OUT)
+    assert 9 <= len(reef.HELD_OUT) <= 15
+    for place, choices in enumerate(reef.SCENES):
+        seen = [sum(s[place] == i for s in reef.SEEN) for i in range(len(choices))]
+        assert min(seen) > len(reef.SEEN) / len(choices) / 2
 
 
-def test_every_pearl_can_be_reached_and_no_fish_is_trapped():
-    assert all(BODY_FREE[y, x] for x, y in PEARLS)
-    reached = np.zeros_like(BODY_FREE)
-    reached[PEARLS[0, 1], PEARLS[0, 0]] = True
-    for _ in range(200):
+# ---------------------------------------------------------------------------- geography and creatures
+
+
+def test_every_pearl_can_be_reached_and_no_place_is_cut_off():
+    assert all(np.any(np.abs(np.argwhere(FREE)[:, ::-1] * STEP - pearl).max(1) < TILE) for pearl in PEARLS)
+    reached = np.zeros_like(FREE)
+    reached[tuple(np.argwhere(FREE)[0])] = True
+    for _ in range(100):
         for x, y in reef.MOVES:
-            reached |= np.roll(reached, (y, x), (0, 1)) & BODY_FREE
-    assert np.array_equal(reached, BODY_FREE)
-    diagonals = [np.roll(FISH_FREE, (y, x), (0, 1)) for x in (-1, 1) for y in (-1, 1)]
-    assert np.all(np.any(diagonals, axis=0)[FISH_FREE])
+            reached |= np.roll(reached, (y, x), (0, 1)) & FREE
+    assert np.array_equal(reached, FREE)
+
+
+@pytest.mark.parametrize("kind, there", [(FISH, (32, 20)), (TURTLE, (16, 28)), (JELLYFISH, (48, 36))])
+def test_creatures_go_where_their_kind_goes_whatever_was_before(kind, there):
+    """From (48, 20) with the swimmer at rest at (32, 36) and the pearl at (12, 28)."""
+    start = _at((32, 36), (12, 28), creature=(48, 20))
+    scene = start.scene._replace(creature=jnp.int32(kind))
+    states, _, _ = _play(start._replace(scene=scene, next_scene=scene), _actions((1, (REST, 0, 0, 0))))
+    assert np.abs(np.asarray(states.creature[-1]) - there).max() <= STEP, states.creature[-1]
+    assert np.all(np.abs(states.creature - states.body).max(1) >= 12)
+
+
+def test_nothing_is_drawn_over_a_tile_that_a_body_touches():
+    """A patch of 8 x 8 pixels holds a body or a splash or a pearl, not two of them: few patches to learn."""
+    keys = jax.random.split(jax.random.key(0), 64)
+    rainy, dry = (jax.vmap(lambda k, s=s: reef.reset(k, s)[0])(keys) for s in (DAY._replace(weather=1), DAY))
+    wet, clear = (np.asarray(jax.vmap(reef.draw)(states), int) for states in (rainy, dry))
+    differs = np.abs(wet - clear).max((-1,)).reshape(64, 8, TILE, 8, TILE).max((2, 4)) > 0
+    centre = TILE * np.arange(8) + TILE / 2
+    for who in (rainy.body, rainy.creature):
+        x, y = (np.abs(centre - np.asarray(axis)[:, None]) < TILE / 2 + 6 for axis in who.T)
+        assert not np.any(differs & y[:, :, None] & x[:, None, :])
+    assert differs.any()

@@ -12,7 +12,7 @@ import numpy as np
 from oyster_jax.data.sources.base import RawClip, SourceOptions
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
-from oyster_jax.sims.reef_map import BODY_FREE, PEARLS
+from oyster_jax.sims.reef_map import FREE, PEARLS, STEP
 
 EPISODE_FRAMES = 256
 SCENE_FRAMES = 128  # a scene lasts so long on average
@@ -86,7 +86,7 @@ class _Mood(NamedTuple):
 
     frames: jax.Array  # left until it changes its mind
     random: jax.Array  # bool: wanders; else it heads for the pearl
-    action: jax.Array  # i32[4]
+    action: jax.Array  # i32[5]
 
 
 def _calm() -> _Mood:
@@ -95,20 +95,26 @@ def _calm() -> _Mood:
 
 @cache
 def _to_pearls() -> np.ndarray:
-    """The heading that leads the shortest way around the rocks to each pearl, i32[8,64,64] by pearl, y and x."""
-    steps = np.full((len(PEARLS), *BODY_FREE.shape), np.inf)
-    steps[np.arange(len(PEARLS)), PEARLS[:, 1], PEARLS[:, 0]] = 0
+    """The heading that leads the shortest way to each pearl, i32[8,16,16] by pearl, y and x in STEPs."""
+    steps = np.full((len(PEARLS), *FREE.shape), np.inf)
+    for own, pearl in zip(steps, PEARLS // STEP):
+        own[tuple(_nearest_free(pearl)[::-1])] = 0
     while True:
         around = np.stack([np.roll(steps, (-y, -x), axis=(1, 2)) + np.hypot(x, y) for x, y in reef.MOVES[1:]])
-        nearer = np.where(BODY_FREE, np.minimum(steps, around.min(axis=0)), np.inf)
+        nearer = np.where(FREE, np.minimum(steps, around.min(axis=0)), np.inf)
         if np.array_equal(nearer, steps):
             return 1 + around.argmin(axis=0).astype(np.int32)
         steps = nearer
 
 
+def _nearest_free(place) -> np.ndarray:
+    spots = np.argwhere(FREE)[:, ::-1]
+    return spots[np.argmin(np.abs(spots - place).max(1))]
+
+
 def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
     """The next mood and with it the next action, on seeing `state`."""
-    dice = iter(jax.random.uniform(key, (10,)))
+    dice = iter(jax.random.uniform(key, (14,)))
     chance = lambda share: next(dice) < share
     draw = lambda n: (next(dice) * n).astype(jnp.int32)
     over = mood.frames <= 0
@@ -116,18 +122,21 @@ def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
     wandering = jnp.maximum(draw(len(reef.MOVES) + 1) - 1, 0)
     rests = random & (wandering == 0)  # chosen twice as often, and longer: an idle player must be learnt too
     frames = jnp.where(over, (3 + draw(14)) * jnp.where(rests, 3, 1), mood.frames) - 1
-    bored = (state.touching > 0) & chance(0.2)  # of swimming against the shore
-    heading, speed, light, call = mood.action
+    bored = (state.bumped > 0) & chance(0.2)  # of swimming against the shore
+    heading, speed, light, call, drum = mood.action
 
-    seeking = jnp.asarray(_to_pearls())[state.pearl, state.body[1], state.body[0]]
+    x, y = state.body // STEP
+    seeking = jnp.asarray(_to_pearls())[state.pearl, y, x]
     heading = jnp.where(random, jnp.where(over | bored, wandering, heading), seeking)
-    speed = jnp.where(over, draw(len(reef.PIXELS)), speed)
-    light = jnp.where(chance(1 / 30), 1 - light, light)
+    speed = jnp.where(over, draw(len(reef.STROKES)), speed)
+    light = jnp.where(chance(1 / 20), draw(reef.ACTIONS.sizes[reef.LIGHT]), light)
     pitch = 1 + draw(reef.ACTIONS.sizes[reef.CALL] - 1)
     begun = jnp.where(chance(1 / 20), pitch, 0)
     ended = jnp.where(chance(1 / 2), pitch, 0)  # a call often goes over into another
     call = jnp.where(call == 0, begun, jnp.where(chance(1 / 5), ended, call))
-    return _Mood(frames, random, jnp.stack([heading, speed, light, call]))
+    beat = draw(reef.ACTIONS.sizes[reef.DRUM])  # none as often as each of them
+    drum = jnp.where(chance(1 / 10), jnp.where(chance(0.6), 0, beat), drum)
+    return _Mood(frames, random, jnp.stack([heading, speed, light, call, drum]))
 
 
 def _start(key) -> reef.ReefState:
@@ -153,7 +162,7 @@ def _play(key, random_share, length: int = EPISODE_FRAMES) -> _Frames:
     video, audio = jax.lax.map(reef.observe, states, batch_size=32)
     truth = {
         "body": states.body,
-        "fish": states.fish,
+        "creature": states.creature,
         "pearl": jnp.asarray(PEARLS)[states.pearl],
         "events": jax.vmap(reef.events)(states),
         "random": moods.random,
