@@ -198,7 +198,7 @@ def test_with_its_actions_hidden_the_reef_is_driven_by_their_names(reef, tmp_pat
     oyster("train", TINY, f"--data={reef / 'data'}", f"--workdir={tmp_path}", HIDDEN)
     world = load(tmp_path / "world")
     assert set(world.params) == LATENT | {"controls"}
-    assert world.config.played_actions.sizes == (8,) and world.config.actions.sizes == (9, 3, 2, 4)
+    assert world.config.played_actions.sizes == (8,) and world.config.actions.sizes == (9, 3, 8, 13, 5)
     drive = ["--actions=N/fast/white/none/none*5,stay/slow/off/A/kick", "--seconds=0.8"]
     oyster("rollout", f"--world={tmp_path / 'world'}", f"--out={tmp_path / 'world.mp4'}", *drive)
     assert_film(tmp_path / "world.mp4", 12, 15)
@@ -206,7 +206,7 @@ def test_with_its_actions_hidden_the_reef_is_driven_by_their_names(reef, tmp_pat
     oyster("evaluate", f"--world={tmp_path / 'world'}", f"--data={reef / 'data'}", f"--out={out}", *JUDGE)
     report = read_report(out)
     assert report.keys() == COMMON | {"latent_actions", "delta_psnr_named_controls"}
-    assert len(report["latent_actions"]["controls"]) == 8  # four factors, now and an interval before
+    assert len(report["latent_actions"]["controls"]) == 10  # five factors, now and an interval before
 
 
 # ---------------------------------------------------------------------------- Doom, and films
