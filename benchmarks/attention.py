@@ -20,8 +20,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 import oyster_jax as oyster
-from oyster_jax.config import ExperimentConfig, StageConfig
 from oyster_jax.config_dict import from_dict
+from oyster_jax.config_experiment import ExperimentConfig, StageConfig
 from oyster_jax.data.pipeline import WindowOptions, open_clips, windows
 from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, tokenize_jit
 from oyster_jax.evaluation.metrics import bootstrap

@@ -24,6 +24,7 @@ from absl import app, flags
 
 import oyster_jax as oyster
 from oyster_jax import config as c
+from oyster_jax.config_experiment import ExperimentConfig, resolve
 from oyster_jax.models.dynamics import Logits
 from oyster_jax.sampling import cache, maskgit, rollout
 from oyster_jax.training.tasks import make_tasks
@@ -48,14 +49,14 @@ def make_world(v, window: int, kv_heads: int, temporal_every: int) -> oyster.Wor
         v.layers, v.width, v.heads, kv_heads, window=window, temporal_every=temporal_every, dtype=v.dtype
     )
     codes = c.QuantizerConfig(levels=(8, 8, 4, 4))
-    experiment = c.ExperimentConfig(
+    experiment = ExperimentConfig(
         video_tokenizer=c.VideoTokenizerConfig(v.patch, encoder=transformer, decoder=transformer, quantizer=codes),
         audio_tokenizer=c.AudioTokenizerConfig(tokens=8, width=96, layers=3),
         dynamics=c.DynamicsConfig(transformer=transformer),
         sampling=c.SamplingConfig(video_steps=v.steps, audio_steps=v.steps),
     )
     actions = c.ActionSpace((c.ActionFactor("action", tuple("abcdef")),))
-    config = c.resolve(experiment, c.MediaSpec(Fraction(15), 15360), actions)
+    config = resolve(experiment, c.MediaSpec(Fraction(15), 15360), actions)
     tasks = make_tasks(config, experiment.train)
     return oyster.World({t.name: nn.unbox(jax.jit(t.init)(jax.random.key(0))) for t in tasks}, config)
 

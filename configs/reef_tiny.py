@@ -6,17 +6,15 @@ A stepping stone: small enough to try ideas on, trained long enough to answer pr
 from oyster_jax.config import (
     AudioTokenizerConfig,
     DynamicsConfig,
-    ExperimentConfig,
     Guidance,
     LatentActionConfig,
     QuantizerConfig,
     SamplingConfig,
-    StageConfig,
-    TrainConfig,
     TransformerConfig,
     VideoTokenizerConfig,
 )
 from oyster_jax.config_dict import as_config_dict
+from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainConfig
 
 
 def get_config():

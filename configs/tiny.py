@@ -3,16 +3,14 @@
 from oyster_jax.config import (
     AudioTokenizerConfig,
     DynamicsConfig,
-    ExperimentConfig,
     LatentActionConfig,
     SamplingConfig,
-    StageConfig,
     TextEncoderConfig,
-    TrainConfig,
     TransformerConfig,
     VideoTokenizerConfig,
 )
 from oyster_jax.config_dict import as_config_dict
+from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainConfig
 
 
 def get_config():

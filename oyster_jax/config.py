@@ -1,10 +1,9 @@
 """Frozen dataclass configs, checked when built.
 
-An experiment (`configs/*.py`) says how to model; the data set says what (sizes, rates, actions). `resolve` joins the
-two into the `WorldConfig` that is stored beside the parameters and that every module and function reads.
+An experiment (`config_experiment`) says how to model; the data set says what (sizes, rates, actions). `resolve` joins
+the two into the `WorldConfig` that is stored beside the parameters and that every module and function reads.
 """
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,7 +14,8 @@ MAX_PROMPT_BYTES = 256  # of UTF-8, in force at a time
 LONGEST_SPECTRUM = 1024  # samples that the sound loss looks at together
 
 
-def _check_positive(config, *names: str) -> None:
+def check_positive(config, *names: str) -> None:
+    """Raises OysterError where one of these fields is not positive."""
     for name in names:
         value = getattr(config, name)
         check(value > 0, f"{type(config).__name__}.{name} must be positive, got {value}")
@@ -125,10 +125,10 @@ class TransformerConfig:
     scan_layers: bool = False  # compile one layer and loop over it: for deep stacks in training, never in a rollout
 
     def __post_init__(self):
-        _check_positive(self, "width", "heads", "mlp_ratio")
-        check(
-            self.layers >= 0 and self.window > 1, "a transformer needs no less than 0 layers and a window of two frames"
-        )
+        check_positive(self, "width", "heads", "mlp_ratio")
+        check(self.layers >= 0, f"a transformer cannot have {self.layers} layers")
+        check(self.layers > 0 or not self.scan_layers, "scan_layers needs layers to scan")
+        check(self.window > 1, f"a transformer needs a window of two frames or more, got {self.window}")
         check(
             self.temporal_every > 0 and self.layers % self.temporal_every == 0,
             f"layers {self.layers} is not a multiple of temporal_every {self.temporal_every}",
@@ -196,7 +196,7 @@ class VideoTokenizerConfig:
     quantizer: QuantizerConfig = QuantizerConfig()
 
     def __post_init__(self):
-        _check_positive(self, "patch")
+        check_positive(self, "patch")
         for name in ("encoder", "decoder"):
             layers = self.patch_layers + getattr(self, name).layers
             check(self.patch_layers >= 0 and layers > 0, f"the video tokenizer's {name} needs layers, or patch_layers")
@@ -234,7 +234,7 @@ class AudioTokenizerConfig:
     quantizer: QuantizerConfig = QuantizerConfig()
 
     def __post_init__(self):
-        _check_positive(self, "tokens", "width", "layers", "kernel")
+        check_positive(self, "tokens", "width", "layers", "kernel")
         check(self.context >= 0, f"AudioTokenizerConfig.context must not be negative, got {self.context}")
         check(
             self.samples_per_frame % self.tokens == 0,
@@ -269,7 +269,7 @@ class LatentActionConfig:
     decoder: TransformerConfig = TransformerConfig(layers=2, window=4)
 
     def __post_init__(self):
-        _check_positive(self, "code_dim", "patch", "audio_patch")
+        check_positive(self, "code_dim", "patch", "audio_patch")
         _check_layers(self, "encoder", "decoder")
         check(len(self.codes) > 0 and all(n >= 2 for n in self.codes), f"latent action codes {self.codes} must be ≥ 2")
         check(
@@ -293,7 +293,7 @@ class TextEncoderConfig:
     heads: int = 4
 
     def __post_init__(self):
-        _check_positive(self, "bytes_per_patch", "tokens", "width", "layers", "heads")
+        check_positive(self, "bytes_per_patch", "tokens", "width", "layers", "heads")
         check(
             MAX_PROMPT_BYTES % self.bytes_per_patch == 0,
             f"the {MAX_PROMPT_BYTES} bytes of a prompt are not a multiple of bytes_per_patch {self.bytes_per_patch}",
@@ -323,7 +323,7 @@ class DynamicsConfig:
     def __post_init__(self):
         _check_layers(self, "transformer")
         check(self.actions in ("true", "latent"), f"dynamics.actions must be 'true' or 'latent', got {self.actions!r}")
-        _check_positive(self, "corruption_levels")
+        check_positive(self, "corruption_levels")
         for name in ("action_dropout", "prompt_dropout", "corruption", "max_corruption"):
             check(0 <= getattr(self, name) <= 1, f"dynamics.{name} is a share between 0 and 1")
 
@@ -393,118 +393,3 @@ class WorldConfig:
         if self.dynamics.actions == "latent":
             return latent_action_space(self.latent_action.codes)
         return self.actions
-
-
-# ---------------------------------------------------------------------------- how it is trained
-
-
-@dataclass(frozen=True)
-class StageConfig:
-    """One training stage: optimizer, batches, and how often to log, evaluate and save."""
-
-    steps: int = 1000
-    batch: int = 8
-    frames: int = 8  # T, frames of one training window
-    learning_rate: float = 1e-3
-    warmup: int = 100
-    schedule: str = "cosine"  # or "wsd": warm-up, stable, linear decay over the last fifth
-    optimizer: str = "adamw"  # or "sgd", for tests of exactness
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    ema: float = 0.0  # 0: off
-    loud: float = 0.0  # share of windows drawn around loud moments
-    log_every: int = 20
-    eval_every: int = 500
-    save_every: int = 500
-
-    def __post_init__(self):
-        _check_positive(self, "steps", "batch", "frames", "learning_rate", "log_every", "eval_every", "save_every")
-        check(math.isfinite(self.learning_rate), f"learning_rate must be finite, got {self.learning_rate}")
-        check(self.warmup >= 0, f"warmup must not be negative, got {self.warmup}")
-        check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
-        check(self.optimizer in ("adamw", "sgd"), f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
-        check(0 <= self.loud <= 1 and 0 <= self.ema < 1, "loud must lie in [0, 1], ema in [0, 1)")
-
-
-@dataclass(frozen=True)
-class MeshConfig:
-    """Devices along each mesh axis; -1 takes all that remain."""
-
-    data: int = -1
-    fsdp: int = 1
-    context: int = 1
-    tensor: int = 1
-
-    @property
-    def sizes(self) -> tuple[int, int, int, int]:
-        return (self.data, self.fsdp, self.context, self.tensor)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The stages in their order, and what they share."""
-
-    video_tokenizer: StageConfig = StageConfig()
-    audio_tokenizer: StageConfig = StageConfig()
-    latent_action: StageConfig = StageConfig()
-    dynamics: StageConfig = StageConfig()
-    motion_weight: float = 1.0  # weight of moving pixels in the video losses, 1: as much as the whole frame
-    steadiness: float = 1.0  # weight of keeping the code of a patch that does not change, 0: free
-    cold_share: float = 0.2  # share of dynamics windows encoded from their own first frame
-    labelled_frames: int = 1000  # labelled training frames that name the latent codes by the controls they mean
-    workers: int = 0  # Grain worker processes; the batch order depends on it
-    keep: int = 2  # checkpoints kept
-
-    def __post_init__(self):
-        _check_positive(self, "keep")
-        for name in ("motion_weight", "steadiness", "labelled_frames", "workers"):
-            check(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
-        check(0 <= self.cold_share < 1, f"train.cold_share must lie in [0, 1), got {self.cold_share}")
-        check(self.dynamics.loud == 0, "train.dynamics.loud must be 0: tokens do not say how loud they are")
-
-
-@dataclass(frozen=True)
-class ExperimentConfig:
-    """One file of `configs/`: what to model and how to train it."""
-
-    video_tokenizer: VideoTokenizerConfig = VideoTokenizerConfig()
-    audio_tokenizer: AudioTokenizerConfig = AudioTokenizerConfig()
-    latent_action: LatentActionConfig = LatentActionConfig()
-    dynamics: DynamicsConfig = DynamicsConfig()
-    sampling: SamplingConfig = SamplingConfig()
-    train: TrainConfig = TrainConfig()
-    mesh: MeshConfig = MeshConfig()
-    seed: int = 0
-
-    def __post_init__(self):
-        check(0 <= self.seed < 2**31, f"seed must lie between 0 and {2**31 - 1}, got {self.seed}")
-
-
-def resolve(experiment: ExperimentConfig, media: MediaSpec, actions: ActionSpace) -> WorldConfig:
-    """The world that `experiment` makes of data with these sizes and actions; raises OysterError where they clash."""
-    sizes = dict(height=media.height, width=media.width)
-    video = dataclasses.replace(experiment.video_tokenizer, **sizes)
-    audio = dataclasses.replace(experiment.audio_tokenizer, samples_per_frame=media.samples_per_frame)
-    latent = dataclasses.replace(
-        experiment.latent_action,
-        samples_per_frame=media.samples_per_frame,
-        audio_patch=math.gcd(experiment.latent_action.audio_patch, media.samples_per_frame),
-        **sizes,
-    )
-    frames = experiment.train.audio_tokenizer.frames
-    samples = frames * media.samples_per_frame
-    check(
-        samples >= LONGEST_SPECTRUM,
-        f"train.audio_tokenizer.frames {frames}: windows of {samples} samples are shorter than the {LONGEST_SPECTRUM} "
-        f"that the sound loss looks at together; set more frames",
-    )
-    played = latent.codes if experiment.dynamics.actions == "latent" else actions.sizes
-    dynamics = dataclasses.replace(
-        experiment.dynamics,
-        video_tokens=video.tokens,
-        audio_tokens=audio.tokens,
-        video_codes=video.quantizer.codebook_size,
-        audio_codes=audio.quantizer.codebook_size,
-        action_sizes=played,
-    )
-    return WorldConfig(media, actions, video, audio, latent, dynamics, experiment.sampling)

@@ -28,7 +28,6 @@ from oyster_jax.config import (
     ActionSpace,
     AudioTokenizerConfig,
     DynamicsConfig,
-    ExperimentConfig,
     LatentActionConfig,
     MediaSpec,
     QuantizerConfig,
@@ -36,8 +35,8 @@ from oyster_jax.config import (
     TextEncoderConfig,
     TransformerConfig,
     VideoTokenizerConfig,
-    resolve,
 )
+from oyster_jax.config_experiment import ExperimentConfig, resolve
 from oyster_jax.data.sources.base import RawClip
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World
@@ -97,7 +96,7 @@ def lively():
 
 @pytest.fixture(scope="session")
 def world(config, lively):
-    from oyster_jax.config import TrainConfig
+    from oyster_jax.config_experiment import TrainConfig
     from oyster_jax.training.tasks import make_tasks
     from oyster_jax.training.tasks.latent_action import LatentActionTask
 

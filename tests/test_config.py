@@ -12,22 +12,19 @@ from oyster_jax.config import (
     ActionSpace,
     AudioTokenizerConfig,
     DynamicsConfig,
-    ExperimentConfig,
     LatentActionConfig,
     MediaSpec,
     QuantizerConfig,
     Randomness,
     SamplingConfig,
-    StageConfig,
     TextEncoderConfig,
-    TrainConfig,
     TransformerConfig,
     VideoTokenizerConfig,
     WorldConfig,
     latent_action_space,
-    resolve,
 )
 from oyster_jax.config_dict import as_config_dict, first_difference, from_dict, to_dict
+from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainConfig, resolve
 from oyster_jax.errors import OysterError
 
 

@@ -48,6 +48,7 @@ def make_world(case):
     import jax
 
     from oyster_jax import config as c
+    from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainConfig, resolve
     from oyster_jax.models.world_model import World
     from oyster_jax.training.tasks import make_tasks
 
@@ -55,18 +56,18 @@ def make_world(case):
     codebook = c.QuantizerConfig("vq", codes=case.codes, dim=32)
     steps = dict(video_steps=case.maskgit_steps, audio_steps=case.maskgit_steps)
     noise = c.Randomness(case.temperature, case.temperature)
-    experiment = c.ExperimentConfig(
+    experiment = ExperimentConfig(
         video_tokenizer=c.VideoTokenizerConfig(
             case.patch, encoder=transformer, decoder=transformer, quantizer=codebook
         ),
         audio_tokenizer=c.AudioTokenizerConfig(tokens=8, width=96, layers=3),
         dynamics=c.DynamicsConfig(transformer=transformer),
         sampling=c.SamplingConfig(**steps, randomness=noise),
-        train=c.TrainConfig(dynamics=c.StageConfig(batch=case.batch, frames=case.clip)),
+        train=TrainConfig(dynamics=StageConfig(batch=case.batch, frames=case.clip)),
     )
     media = c.MediaSpec(Fraction(15), 15360, case.size, case.size)
     actions = c.ActionSpace((c.ActionFactor("action", tuple(map(str, range(ACTIONS)))),))
-    config = c.resolve(experiment, media, actions)
+    config = resolve(experiment, media, actions)
     tasks = {task.name: task for task in make_tasks(config, experiment.train)}
     params = {name: nn.unbox(jax.jit(task.init)(jax.random.key(0))) for name, task in tasks.items()}
     return World(params, config), tasks["dynamics"]

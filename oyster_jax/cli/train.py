@@ -15,8 +15,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from oyster_jax.config import ExperimentConfig
 from oyster_jax.config_dict import from_dict
+from oyster_jax.config_experiment import ExperimentConfig
 from oyster_jax.errors import OysterError
 
 FLAGS = flags.FlagValues()

@@ -7,7 +7,7 @@ import jax
 from jax.experimental import topologies
 from jax.sharding import Mesh, Sharding
 
-from oyster_jax.config import MeshConfig
+from oyster_jax.config_experiment import MeshConfig
 from oyster_jax.distributed.mesh import make_mesh
 from oyster_jax.errors import OysterError
 

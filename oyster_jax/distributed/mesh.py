@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from oyster_jax.config import MeshConfig
+from oyster_jax.config_experiment import MeshConfig
 from oyster_jax.errors import OysterError
 
 AXES = ("data", "fsdp", "context", "tensor")

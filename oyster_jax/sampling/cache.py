@@ -32,7 +32,7 @@ def write(cache: Past, present: Past, position_B: jax.Array, active_B: jax.Array
     read: float [B, ...] that was computed from the cache after its last reading. The write waits for it: where XLA may
     order the two as it likes, it writes into a copy of every buffer.
     """
-    if not cache:
+    if not cache:  # of a model without layers that look back
         return cache
     slots = cache[0].k.shape[3]
     batch, frames = len(position_B), present[0].k.shape[3]

@@ -82,6 +82,7 @@ _WAYS = np.array([(0, 0, 0)] + [(h, h % 8 + 1, (h - 2) % 8 + 1) for h in range(1
 _REACH = int(BODY_RADIUS) + TILE // 2  # a pearl's tile touches the swimmer's square when nearer than this
 _ROOM = 2 * int(BODY_RADIUS)  # two squares do not overlap at this distance
 _SHY = _ROOM + STEP  # the distance that creatures keep
+_BEFORE_DRUMS = len(reef_sound.STRUCK) - ACTIONS.sizes[DRUM] + 1  # struck sounds that are events: thud, chime
 _CREATURE_STROKE = 2  # frames from one move of a creature to the next
 _SPOTS = np.argwhere(FREE)[:, ::-1].astype(np.int32) * STEP
 
@@ -146,12 +147,12 @@ def advance(state: ReefState, action) -> ReefState:
 
     # A drum beats when it is taken up, and goes on to do so while it is played.
     age = jnp.minimum(state.age + SAMPLES, reef_sound.SILENT)
-    beats = (drum > 0) & ((drum != state.controls[DRUM]) | (age[drum + 1] >= BEAT * SAMPLES))
-    beats &= age[drum + 1] >= reef_sound.DRUM_FRAMES * SAMPLES
+    wait = jnp.where(drum != state.controls[DRUM], reef_sound.DRUM_FRAMES, BEAT)  # never struck while it rings
+    beats = (drum > 0) & (age[_BEFORE_DRUMS - 1 + drum] >= wait * SAMPLES)
     thud = blocked & (state.bumped == 0)
     began = jnp.stack([thud, picked, (call > 0) & (call != state.controls[CALL]), beats])
     drums = beats & (jnp.arange(1, ACTIONS.sizes[DRUM]) == drum)
-    struck = jnp.concatenate([began[:2], drums])
+    struck = jnp.concatenate([began[:_BEFORE_DRUMS], drums])
     return ReefState(
         scene=scene,
         next_scene=scene,

@@ -28,7 +28,7 @@ _MAP = """
 """
 TILES = np.array([list(row) for row in _MAP.split()])
 
-BODY_RADIUS = 6.0  # of the swimmer and of the creature; a multiple of STEP plus this much never touches a shore
+BODY_RADIUS = 6.0  # of the swimmer and of the creature, and half the square that keeps off the shore
 PEARL_RADIUS = 3.5
 
 # The cycle of pearls, centres of tiles. Neighbours lie far apart, so that following it leads through the whole bay.
@@ -39,7 +39,7 @@ Y, X = np.mgrid[:SIZE, :SIZE].astype(np.float32) + 0.5  # centres of pixels
 
 def tiled(kind: str) -> np.ndarray:
     """Which pixels lie on tiles of this kind, bool[64,64]."""
-    return np.kron(kind == TILES, np.ones((TILE, TILE), bool)).astype(bool)
+    return np.kron(kind == TILES, np.ones((TILE, TILE), bool))
 
 
 def _free() -> np.ndarray:

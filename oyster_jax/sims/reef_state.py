@@ -95,7 +95,7 @@ class ReefState(NamedTuple):
     began: jax.Array  # bool[4], which of EVENTS begin with this frame
 
 
-RESTED = 8
+RESTED = 8  # longer than from one move to the next
 BUMP = THUD_FRAMES + 1  # frames without contact before contact thuds again
 RIPE = CHIME_FRAMES  # frames that a pearl grows before it can be picked up
 BEAT = DRUM_FRAMES + 1  # frames from beat to beat while a drum is played

@@ -3,7 +3,7 @@
 import jax
 import optax
 
-from oyster_jax.config import StageConfig
+from oyster_jax.config_experiment import StageConfig
 
 
 def schedule(cfg: StageConfig) -> optax.Schedule:

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from oyster_jax.config import TrainConfig
+from oyster_jax.config_experiment import TrainConfig
 from oyster_jax.data import records
 from oyster_jax.data.dataset import ClipReader, DatasetWriter
 from oyster_jax.models.world_model import World

@@ -11,8 +11,8 @@ from absl import logging
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from oyster_jax.config import ExperimentConfig, resolve
 from oyster_jax.config_dict import to_dict
+from oyster_jax.config_experiment import ExperimentConfig, resolve
 from oyster_jax.data.dataset import ClipReader
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
 from oyster_jax.distributed.mesh import make_mesh, replicated

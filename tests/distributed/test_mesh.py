@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from oyster_jax.config import MeshConfig, StageConfig, TrainConfig
+from oyster_jax.config_experiment import MeshConfig, StageConfig, TrainConfig
 from oyster_jax.distributed.mesh import AXES, make_mesh, put_batch
 from oyster_jax.errors import OysterError
 from oyster_jax.training.loop import TrainState, make_optimizer, shard_train_step

@@ -76,14 +76,9 @@ def tiny_bfloat16():
     """configs/tiny.py with every activation in bfloat16, on data of three actions: (experiment, world config)."""
     from fractions import Fraction
 
-    from oyster_jax.config import (
-        ActionFactor,
-        ActionSpace,
-        ExperimentConfig,
-        MediaSpec,
-        resolve,
-    )
+    from oyster_jax.config import ActionFactor, ActionSpace, MediaSpec
     from oyster_jax.config_dict import from_dict
+    from oyster_jax.config_experiment import ExperimentConfig, resolve
 
     spec = importlib.util.spec_from_file_location("tiny", Path(__file__).parents[2] / "configs" / "tiny.py")
     tiny = importlib.util.module_from_spec(spec)

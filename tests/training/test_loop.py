@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.config import MeshConfig, StageConfig, TrainConfig
+from oyster_jax.config_experiment import MeshConfig, StageConfig, TrainConfig
 from oyster_jax.distributed.mesh import make_mesh
 from oyster_jax.errors import OysterError
 from oyster_jax.training import loop

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from oyster_jax.config import StageConfig
+from oyster_jax.config_experiment import StageConfig
 from oyster_jax.training.optimizer import make_optimizer, schedule
 
 

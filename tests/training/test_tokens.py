@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from oyster_jax.config import StageConfig, TrainConfig
+from oyster_jax.config_experiment import StageConfig, TrainConfig
 from oyster_jax.data.pipeline import WindowOptions, open_clips, windows
 from oyster_jax.data.recorder import record
 from oyster_jax.sampling.rollout import tokenize

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import oyster_jax as oyster
-from oyster_jax.config import ExperimentConfig, TrainConfig
 from oyster_jax.config_dict import from_dict
+from oyster_jax.config_experiment import ExperimentConfig, TrainConfig
 from oyster_jax.distributed.mesh import make_mesh
 from oyster_jax.errors import OysterError
 from oyster_jax.training import loop

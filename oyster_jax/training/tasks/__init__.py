@@ -1,6 +1,7 @@
 """One task a stage, in the order of training."""
 
-from oyster_jax.config import TrainConfig, WorldConfig
+from oyster_jax.config import WorldConfig
+from oyster_jax.config_experiment import TrainConfig
 from oyster_jax.training.tasks.base import Sample, Task
 from oyster_jax.training.tasks.dynamics import DynamicsTask
 from oyster_jax.training.tasks.latent_action import LatentActionTask

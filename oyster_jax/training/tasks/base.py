@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 import jax
 import numpy as np
 
-from oyster_jax.config import StageConfig
+from oyster_jax.config_experiment import StageConfig
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]

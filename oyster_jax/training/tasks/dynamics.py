@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oyster_jax.config import MAX_PROMPT_BYTES, StageConfig, TrainConfig, WorldConfig
+from oyster_jax.config import MAX_PROMPT_BYTES, WorldConfig
 from oyster_jax.config_dict import to_dict
+from oyster_jax.config_experiment import StageConfig, TrainConfig
 from oyster_jax.models.dynamics import Dynamics, Logits, leading_action
 from oyster_jax.models.video_tokenizer import frame_positions
 from oyster_jax.sampling.maskgit import mask_ratio

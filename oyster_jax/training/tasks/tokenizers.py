@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from oyster_jax.config import StageConfig, TrainConfig, WorldConfig
+from oyster_jax.config import WorldConfig
 from oyster_jax.config_dict import to_dict
+from oyster_jax.config_experiment import StageConfig, TrainConfig
 from oyster_jax.models.audio_tokenizer import AudioTokenizer
 from oyster_jax.models.video_tokenizer import VideoTokenizer, to_uint8
 from oyster_jax.nn.quantizers import usage

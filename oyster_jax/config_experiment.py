@@ -1,0 +1,131 @@
+"""What one file of `configs/` says: what to model, and how to train it. Frozen dataclasses, as in `config`."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from oyster_jax.config import (
+    LONGEST_SPECTRUM,
+    ActionSpace,
+    AudioTokenizerConfig,
+    DynamicsConfig,
+    LatentActionConfig,
+    MediaSpec,
+    SamplingConfig,
+    VideoTokenizerConfig,
+    WorldConfig,
+    check_positive,
+)
+from oyster_jax.errors import check
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One training stage: optimizer, batches, and how often to log, evaluate and save."""
+
+    steps: int = 1000
+    batch: int = 8
+    frames: int = 8  # T, frames of one training window
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    schedule: str = "cosine"  # or "wsd": warm-up, stable, linear decay over the last fifth
+    optimizer: str = "adamw"  # or "sgd", for tests of exactness
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    ema: float = 0.0  # 0: off
+    loud: float = 0.0  # share of windows drawn around loud moments
+    log_every: int = 20
+    eval_every: int = 500
+    save_every: int = 500
+
+    def __post_init__(self):
+        check_positive(self, "steps", "batch", "frames", "learning_rate", "log_every", "eval_every", "save_every")
+        check(math.isfinite(self.learning_rate), f"learning_rate must be finite, got {self.learning_rate}")
+        check(self.warmup >= 0, f"warmup must not be negative, got {self.warmup}")
+        check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
+        check(self.optimizer in ("adamw", "sgd"), f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
+        check(0 <= self.loud <= 1 and 0 <= self.ema < 1, "loud must lie in [0, 1], ema in [0, 1)")
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 takes all that remain."""
+
+    data: int = -1
+    fsdp: int = 1
+    context: int = 1
+    tensor: int = 1
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        return (self.data, self.fsdp, self.context, self.tensor)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The stages in their order, and what they share."""
+
+    video_tokenizer: StageConfig = StageConfig()
+    audio_tokenizer: StageConfig = StageConfig()
+    latent_action: StageConfig = StageConfig()
+    dynamics: StageConfig = StageConfig()
+    motion_weight: float = 1.0  # weight of moving pixels in the video losses, 1: as much as the whole frame
+    steadiness: float = 1.0  # weight of keeping the code of a patch that does not change, 0: free
+    cold_share: float = 0.2  # share of dynamics windows encoded from their own first frame
+    labelled_frames: int = 1000  # labelled training frames that name the latent codes by the controls they mean
+    workers: int = 0  # Grain worker processes; the batch order depends on it
+    keep: int = 2  # checkpoints kept
+
+    def __post_init__(self):
+        check_positive(self, "keep")
+        for name in ("motion_weight", "steadiness", "labelled_frames", "workers"):
+            check(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
+        check(0 <= self.cold_share < 1, f"train.cold_share must lie in [0, 1), got {self.cold_share}")
+        check(self.dynamics.loud == 0, "train.dynamics.loud must be 0: tokens do not say how loud they are")
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One file of `configs/`: what to model and how to train it."""
+
+    video_tokenizer: VideoTokenizerConfig = VideoTokenizerConfig()
+    audio_tokenizer: AudioTokenizerConfig = AudioTokenizerConfig()
+    latent_action: LatentActionConfig = LatentActionConfig()
+    dynamics: DynamicsConfig = DynamicsConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    train: TrainConfig = TrainConfig()
+    mesh: MeshConfig = MeshConfig()
+    seed: int = 0
+
+    def __post_init__(self):
+        check(0 <= self.seed < 2**31, f"seed must lie between 0 and {2**31 - 1}, got {self.seed}")
+
+
+def resolve(experiment: ExperimentConfig, media: MediaSpec, actions: ActionSpace) -> WorldConfig:
+    """The world that `experiment` makes of data with these sizes and actions; raises OysterError where they clash."""
+    sizes = dict(height=media.height, width=media.width)
+    video = dataclasses.replace(experiment.video_tokenizer, **sizes)
+    audio = dataclasses.replace(experiment.audio_tokenizer, samples_per_frame=media.samples_per_frame)
+    latent = dataclasses.replace(
+        experiment.latent_action,
+        samples_per_frame=media.samples_per_frame,
+        audio_patch=math.gcd(experiment.latent_action.audio_patch, media.samples_per_frame),
+        **sizes,
+    )
+    frames = experiment.train.audio_tokenizer.frames
+    samples = frames * media.samples_per_frame
+    check(
+        samples >= LONGEST_SPECTRUM,
+        f"train.audio_tokenizer.frames {frames}: windows of {samples} samples are shorter than the {LONGEST_SPECTRUM} "
+        f"that the sound loss looks at together; set more frames",
+    )
+    played = latent.codes if experiment.dynamics.actions == "latent" else actions.sizes
+    dynamics = dataclasses.replace(
+        experiment.dynamics,
+        video_tokens=video.tokens,
+        audio_tokens=audio.tokens,
+        video_codes=video.quantizer.codebook_size,
+        audio_codes=audio.quantizer.codebook_size,
+        action_sizes=played,
+    )
+    return WorldConfig(media, actions, video, audio, latent, dynamics, experiment.sampling)
