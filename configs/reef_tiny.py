@@ -1,4 +1,4 @@
-"""The embedded reef for two CPU cores: twenty minutes for everything.
+"""The embedded reef for two CPU cores: twenty-five minutes for everything.
 
 A stepping stone: small enough to try ideas on, trained long enough to answer prompts and controls.
 """
@@ -24,7 +24,7 @@ def get_config():
     train = TrainConfig(
         # Small batches of short windows: on two cores more steps teach more than larger ones.
         video_tokenizer=StageConfig(steps=7000, batch=8, frames=2, learning_rate=2e-3),
-        audio_tokenizer=StageConfig(steps=900, batch=8, frames=8, learning_rate=1e-3, loud=0.5),
+        audio_tokenizer=StageConfig(steps=3000, batch=8, frames=8, learning_rate=1e-3, loud=0.5),
         latent_action=StageConfig(steps=1200, batch=4, frames=6, learning_rate=2e-3),
         dynamics=StageConfig(steps=900, batch=2, frames=16, learning_rate=1e-3),
         motion_weight=0.5,
