@@ -24,7 +24,7 @@ def get_config():
     train = TrainConfig(
         # Small batches of short windows: on two cores more steps teach more than larger ones.
         video_tokenizer=StageConfig(steps=7000, batch=8, frames=2, learning_rate=2e-3),
-        audio_tokenizer=StageConfig(steps=3000, batch=8, frames=8, learning_rate=1e-3, loud=0.5),
+        audio_tokenizer=StageConfig(steps=3000, batch=8, frames=8, learning_rate=2e-3, loud=0.5),
         latent_action=StageConfig(steps=1200, batch=4, frames=6, learning_rate=2e-3),
         dynamics=StageConfig(steps=900, batch=2, frames=16, learning_rate=1e-3),
         motion_weight=0.5,
@@ -35,7 +35,9 @@ def get_config():
             video_tokenizer=VideoTokenizerConfig(
                 patch_layers=1, encoder=still, decoder=still, quantizer=QuantizerConfig(kind="vq", codes=1024, dim=16)
             ),
-            audio_tokenizer=AudioTokenizerConfig(tokens=8, width=96, layers=3),
+            audio_tokenizer=AudioTokenizerConfig(
+                tokens=8, width=96, layers=3, quantizer=QuantizerConfig(kind="vq", codes=1024, dim=16)
+            ),
             latent_action=LatentActionConfig(codes=(8,), encoder=short, decoder=short),
             dynamics=DynamicsConfig(transformer=TransformerConfig(layers=4, width=128, heads=4, window=8)),
             # So short a training hardly hears a prompt that changes midway; guidance makes up for it.

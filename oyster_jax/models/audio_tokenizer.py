@@ -104,7 +104,7 @@ class AudioTokenizer(nn.Module):
 
     def __call__(self, audio_BTS: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Quantized]:
         """Reconstructs a clip: sound float32 [B, T, S] and the quantizer's result. `key`: see `Quantizer`."""
-        quantized = self.quantizer(self.latents(audio_BTS)[0], key)
+        quantized = self.quantizer.push_apart(self.quantizer(self.latents(audio_BTS)[0], key))
         return self.sing(quantized.vector)[0], quantized
 
 

@@ -29,6 +29,7 @@ class RolloutState(NamedTuple):
     position: jax.Array  # int32 [B], frames committed
     active: jax.Array  # bool [B]; a paused session's state stays unchanged to the bit
     prompt: KV  # [B, 2, L, P, groups, head_dim]: the prompt in force, and the null prompt
+    tokens: TokenFrame  # int32 [B, N], [B, K], of the last frame committed; -1 before the first
     dynamics: Past  # ring buffers of past K/V, see `sampling.cache`
     video: Past  # the same, of the video decoder
     audio: AudioState  # of the sound decoder
@@ -76,6 +77,7 @@ def init_state(world: World, key: jax.Array, prompt: KV | None = None, batch: in
         position=jnp.zeros(batch, jnp.int32),
         active=jnp.ones(batch, bool),
         prompt=jax.tree.map(spread, prompt),
+        tokens=TokenFrame(*(jnp.full((batch, n), -1) for n in (c.dynamics.video_tokens, c.dynamics.audio_tokens))),
         dynamics=cache.init_cache(c.dynamics.transformer, batch, c.dynamics.frame_tokens),
         video=cache.init_cache(c.video_tokenizer.decoder, batch, c.video_tokenizer.tokens),
         audio=initial_state(c.audio_tokenizer, batch, c.audio_tokenizer.overlap),
@@ -148,6 +150,7 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
     state = state._replace(
         position=state.position + frames,
         prompt=jax.tree.map(force, prompts),
+        tokens=jax.tree.map(lambda x: x[:, -1], tokens),
         dynamics=cache.write(state.dynamics, present, state.position, state.active, present[-1].k),
         video=cache.write(state.video, video, state.position, state.active, pixels),
         audio=audio,
@@ -218,6 +221,7 @@ def commit(world: World, state: RolloutState, pending: Pending, sampling: Sampli
     return state._replace(
         key=jnp.where(on, pending.key, state.key),
         position=state.position + on,
+        tokens=jax.tree.map(keep, pending.tokens, state.tokens),
         dynamics=cache.write(state.dynamics, present, state.position, on, present[-1].k),
         video=cache.write(state.video, pending.video, state.position, on, pending.read),
         audio=jax.tree.map(keep, pending.audio, state.audio),
@@ -258,6 +262,7 @@ def _forward(world, state: RolloutState, tokens, masked, action_BVA, level, entr
         jnp.broadcast_to(jnp.array(entries), (batch, views)),
         state.dynamics,
         cache.past_mask(state.position, world.config.dynamics.transformer.window),
+        before=jax.tree.map(each, state.tokens),
         **how,
     )
 

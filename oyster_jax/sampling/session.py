@@ -17,7 +17,7 @@ from oyster_jax.errors import check
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.rollout import RolloutState, init_state
 
-MAGIC = b"oyster_jax session 1\n"
+MAGIC = b"oyster_jax session 2\n"
 
 
 def snapshot(world: World, state: RolloutState) -> bytes:

@@ -88,3 +88,22 @@ def test_codes_decide_when_each_latent_has_its_own_and_all_are_used():
     assert abs(indecision(sure) + np.log(4)) < 1e-3  # every latent decided, every code used
     assert abs(indecision(jnp.broadcast_to(sure[0], (4, 4)))) < 1e-3  # decided, but one code
     assert abs(indecision(jnp.zeros((4, 4)))) < 1e-3  # all codes alike to every latent
+
+
+def test_codebook_vectors_are_pushed_to_where_latents_are_and_fsq_has_nothing_to_push(quantizer):
+    c, *_, z = quantizer
+    module = Quantizer(c)
+    z = z[:600].reshape(10, 5, 12, -1)
+
+    @jax.jit
+    def mean_indecision(params):
+        plain = module.apply(params, z)
+        return module.apply(params, plain, method="push_apart").loss - plain.loss
+
+    params = module.init(jax.random.key(0), z)
+    before = mean_indecision(params)
+    if c.kind == "fsq":
+        assert before == 0
+    else:
+        better = jax.tree.map(lambda p, g: p - g, params, jax.grad(mean_indecision)(params))
+        assert mean_indecision(better) < before - 1e-3

@@ -115,7 +115,7 @@ def init_dynamics(world: WorldConfig, key: jax.Array) -> dict:
         prompts = model.read_prompt(jnp.zeros((1, 1, MAX_PROMPT_BYTES), jnp.uint8))
         zero = jnp.zeros((1, t), jnp.int32)
         masked = jax.tree.map(lambda x: x == 0, tokens)
-        return model(tokens, masked, action, zero, zero, prompts, zero)
+        return model(tokens, masked, action, zero, zero, prompts, zero, before=tokens)
 
     return Dynamics(c).init(key, method=once)["params"]
 
@@ -148,8 +148,14 @@ def two_streams(
     level = jnp.zeros((batch_size, frames), jnp.int32) if level_BT is None else level_BT
     _, present = apply(past or tokens, None, action, level, position, prompts, batch["prompt_id"], method="features")
     told = conditions or Conditions(action, batch["prompt_id"])
-    logits, _ = apply(tokens, masked, told.action, None, position, prompts, told.prompt_id, present)
+    before = jax.tree.map(frame_before, past or tokens)
+    logits, _ = apply(tokens, masked, told.action, None, position, prompts, told.prompt_id, present, before=before)
     return logits
+
+
+def frame_before(tokens_BTN: jax.Array) -> jax.Array:
+    """Tokens one frame later, -1 in the first frame."""
+    return jnp.pad(tokens_BTN[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=-1)
 
 
 def random_masks(key: jax.Array, tokens: TokenFrame) -> TokenFrame:
