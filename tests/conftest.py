@@ -86,6 +86,7 @@ def lively():
             std = {"kernel": 0.2, "bias": 0.1, "scale": 0.1}.get(names[-1], 1.0)
             std *= 0.2 if {"patch_out", "wave_out"} & set(names) else 1.0  # pixels and sound mostly within range
             std *= 0.4 if "down" in names else 1.0  # squares drown what attention says, the action's word with it
+            std *= 0.3 if {"video_before", "audio_before"} & set(names) else 1.0  # the same: what stood there before
             std *= 3 if {"video_head", "audio_head"} & set(names) else 1.0  # sampling is no mere chance
             return jnp.asarray(rng.normal(names[-1] == "scale", std, leaf.shape), leaf.dtype)
 
