@@ -19,7 +19,7 @@ from oyster_jax.models.dynamics import Dynamics
 from oyster_jax.models.latent_action import LatentActionModel
 from oyster_jax.models.video_tokenizer import VideoTokenizer
 
-SCHEMA = 1
+SCHEMA = 2  # of the parameters that models have; 2: the dynamics are told what stood in a token's place
 WORLD_FILE, PARAMS_FILE = "world.json", "params.safetensors"
 
 
@@ -108,7 +108,7 @@ def load(folder: str | Path) -> World:
     except ValueError as e:
         raise OysterError(f"{folder / WORLD_FILE} is not readable JSON ({e}); export the world again") from None
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:
-        raise OysterError(f"{folder} is not a world of schema {SCHEMA}; export it again")
+        raise OysterError(f"{folder} is not a world of schema {SCHEMA}; train it again with this version")
     hashes = info.get("sha256")
     if not isinstance(hashes, dict) or PARAMS_FILE not in hashes or "config" not in info:
         raise OysterError(f"{folder / WORLD_FILE} is incomplete; export the world again")

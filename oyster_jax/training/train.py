@@ -18,7 +18,7 @@ from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
 from oyster_jax.distributed.mesh import make_mesh, replicated
 from oyster_jax.errors import OysterError
 from oyster_jax.models.controls import fit_controls, with_previous
-from oyster_jax.models.world_model import World, save_world, unroll_layers
+from oyster_jax.models.world_model import SCHEMA, World, save_world, unroll_layers
 from oyster_jax.sampling.rollout import prefill, rollout, tokenize
 from oyster_jax.training.loop import run_stage
 from oyster_jax.training.tasks import Sample, Task, make_tasks
@@ -70,6 +70,7 @@ def train(
 def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipReader, mesh, workdir: Path) -> dict:
     config = {
         **task.depends,
+        "schema": SCHEMA,
         "stage": _lasting(task),
         "workers": experiment.train.workers,
         "seed": experiment.seed,
