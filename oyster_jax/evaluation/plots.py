@@ -51,3 +51,20 @@ def delta_psnr(path: Path, report: dict) -> None:
     fig.tight_layout()
     fig.savefig(path, dpi=100)
     plt.close(fig)
+
+
+def match_curves(path: Path, curves: dict[str, dict[str, np.ndarray]], fps: int) -> None:
+    """One panel for each metric over time, its mean over worlds by the second; a line for each name that has it."""
+    metrics = list(dict.fromkeys(metric for own in curves.values() for metric in own))
+    fig, axes = plt.subplots(-(-len(metrics) // 3), 3, figsize=(14, 2.4 * -(-len(metrics) // 3)), squeeze=False)
+    for axis, metric in zip(axes.flat, metrics):
+        for i, (name, own) in enumerate(curves.items()):
+            if metric in own:
+                seconds = own[metric].shape[1] // fps
+                parts = own[metric][:, : seconds * fps].reshape(len(own[metric]), seconds, fps)
+                axis.plot(np.arange(1, seconds + 1), np.nanmean(parts, (0, 2)), label=name, color=f"C{i}")
+        axis.set_title(metric, fontsize=8)
+        axis.legend(fontsize=6)
+    fig.tight_layout()
+    fig.savefig(path, dpi=100)
+    plt.close(fig)

@@ -34,7 +34,7 @@ _PEARL, _SHEEN, _POST = _rgb("f6ecff", "ffffff", "5a4634")
 _LAMP = _rgb("3a3540", "fff6dc", "ff5a4c", "ff9a3a", "ffe14d", "5fe06a", "5aa2ff", "c77dff")  # by the light's colour
 _HOUR = _rgb("ffffff", "f0aeb4", "6a78b4")  # the light by day, at dusk, at night
 _HAPPY = 4  # frames that it glows after a pearl
-_RAIN_FRAMES = 4  # that a splash lasts
+RAIN_FRAMES = 4  # that a splash lasts
 
 
 def _cover(distance, radius):
@@ -107,7 +107,7 @@ def draw(state: ReefState) -> jax.Array:
     picture = jnp.asarray(_BACKDROP)[state.scene.water]
     # Nothing is drawn over a tile that a body touches, so that patches hold one thing or the other.
     clear = ~(_touched(state.body) | _touched(state.creature))
-    splash = jnp.asarray(_SPLASHES)[state.clock // _RAIN_FRAMES % 2]
+    splash = jnp.asarray(_SPLASHES)[state.clock // RAIN_FRAMES % 2]
     picture = _paint(picture, _WHITE, 0.6 * splash * clear * (state.scene.weather == 1))
     picture = picture * hour
     # Whatever lives here shines a little by itself, so that no night hides it.

@@ -67,9 +67,9 @@ def scene_of(text: str) -> Scene:
     raise OysterError(f"the reef has no scene '{text}'; one reads '{caption(Scene(0, 0, 0, 0))}'")
 
 
-def random_scene(key) -> Scene:
-    """One of the scenes that are not held out, all equally likely; consumes `key`."""
-    return Scene(*jax.random.choice(key, np.array(SEEN, np.int32)))
+def random_scene(key, scenes: tuple[Scene, ...] = SEEN) -> Scene:
+    """One of `scenes` (those that are not held out), all equally likely; consumes `key`."""
+    return Scene(*jax.random.choice(key, np.array(scenes, np.int32)))
 
 
 # ---------------------------------------------------------------------------- the state

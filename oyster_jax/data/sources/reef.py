@@ -50,7 +50,7 @@ class ReefSource:
     def episode(self, index: int, clip_frames: int) -> Iterator[RawClip]:
         """Clips of at most `clip_frames` frames; see `Source.episode`."""
         key = jax.random.fold_in(jax.random.key(self._seed), index)
-        played = jax.device_get(_play(key, self._random_share))
+        played = jax.device_get(play(key, self._random_share))
         for start in range(0, EPISODE_FRAMES, clip_frames):
             yield _clip(jax.tree.map(itemgetter(slice(start, start + clip_frames)), played))
 
@@ -58,7 +58,7 @@ class ReefSource:
         return []
 
 
-class _Frames(NamedTuple):
+class Frames(NamedTuple):
     """A recorded episode, [T, ...] each."""
 
     video: jax.Array
@@ -68,7 +68,7 @@ class _Frames(NamedTuple):
     truth: dict[str, jax.Array]
 
 
-def _clip(frames: _Frames) -> RawClip:
+def _clip(frames: Frames) -> RawClip:
     """One prompt for each stretch of frames with the same scene."""
     scenes = np.stack(frames.scene, axis=1)
     changes = np.any(scenes[1:] != scenes[:-1], axis=1)
@@ -139,26 +139,27 @@ def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
     return _Mood(frames, random, jnp.stack([heading, speed, light, call, drum]))
 
 
-def _start(key) -> reef.ReefState:
+def _start(key, scenes) -> reef.ReefState:
     reset_key, scene_key = jax.random.split(key)
-    return reef.reset(reset_key, reef.random_scene(scene_key))[0]
+    return reef.reset(reset_key, reef.random_scene(scene_key, scenes))[0]
 
 
-@partial(jax.jit, static_argnames="length")
-def _play(key, random_share, length: int = EPISODE_FRAMES) -> _Frames:
-    """An episode of `length` frames: the moves one after the other, then pictures and sounds side by side."""
+@partial(jax.jit, static_argnames=("length", "scenes", "idle"))
+def play(key, random_share, length: int = EPISODE_FRAMES, scenes: tuple = reef.SEEN, idle: bool = False) -> Frames:
+    """An episode of `length` frames in some of `scenes`: the moves one after the other, then pictures and sounds side
+    by side. `idle`: nobody plays, all controls are at rest."""
     start_key, key = jax.random.split(key)
 
     def frame(carry, key):
         state, mood = carry
         act, change, scene_key = jax.random.split(key, 3)
-        mood = _choose(act, mood, state, random_share)
-        changed = reef.set_scene(state, reef.random_scene(scene_key))
+        mood = mood if idle else _choose(act, mood, state, random_share)
+        changed = reef.set_scene(state, reef.random_scene(scene_key, scenes))
         changes = jax.random.bernoulli(change, 1 / SCENE_FRAMES)
         following = jax.tree.map(lambda a, b: jnp.where(changes, a, b), changed, state)
         return (reef.advance(following, mood.action), mood), (state, mood)
 
-    _, (states, moods) = jax.lax.scan(frame, (_start(start_key), _calm()), jax.random.split(key, length))
+    _, (states, moods) = jax.lax.scan(frame, (_start(start_key, scenes), _calm()), jax.random.split(key, length))
     video, audio = jax.lax.map(reef.observe, states, batch_size=32)
     truth = {
         "body": states.body,
@@ -167,4 +168,4 @@ def _play(key, random_share, length: int = EPISODE_FRAMES) -> _Frames:
         "events": jax.vmap(reef.events)(states),
         "random": moods.random,
     }
-    return _Frames(video, audio, moods.action, states.scene, truth)
+    return Frames(video, audio, moods.action, states.scene, truth)

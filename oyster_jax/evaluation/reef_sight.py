@@ -1,0 +1,162 @@
+"""What can be seen in frames of the reef: hour, weather and water, where its swimmer and its creature are, and how they
+look.
+
+Nothing is trained. A frame's hour, weather and water are those of the nearest of the simulator's own median frames.
+Things are found by the simulator's own drawings, slid over a frame: a thing is where one of its looks fits best, and it
+is *seen* if that fit is at most half as bad as the best that the look finds in true frames where the thing is not. The
+mask of a look is what the simulator draws the same whatever the water behind it.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from oyster_jax.sims import reef
+from oyster_jax.sims.reef_draw import RAIN_FRAMES
+from oyster_jax.sims.reef_state import BUMP, CHIME, SCENES, ReefState
+
+REACH = 8  # pixels to each side of a thing's centre that a look covers
+FACES = ("open", "squints", "glows", "sings")
+BACKGROUNDS = tuple(dict.fromkeys(scene._replace(creature=0) for scene in reef.ALL_SCENES))  # hour, weather, water
+_STARTS = 8  # frames of each scene that detectors are made from
+_FAR = np.array([12, 12], np.int32)  # where the other one is while a look is drawn
+_AT = np.array([36, 36], np.int32)  # where the thing is: open water all around
+
+
+class Looks(NamedTuple):
+    """The looks of one kind of thing: what is drawn, and the pixels that are it."""
+
+    pixels: np.ndarray  # float32 [n, 2 * REACH, 2 * REACH, 3] in 0 .. 1
+    mask: np.ndarray  # bool [n, 2 * REACH, 2 * REACH]
+    hour: np.ndarray  # int [n], at which it looks like that
+    name: np.ndarray  # int [n], what the look says: an index into FACES, or into SCENES.creature
+    nearest: np.ndarray  # float [n], mean squared error of its best fit where the thing is not
+
+
+class Seen(NamedTuple):
+    """One thing in each of T frames."""
+
+    place: np.ndarray  # float [T, 2], its centre as (x, y) in pixels; the best guess where it is not seen
+    look: np.ndarray  # int [T], which of the names
+    seen: np.ndarray  # bool [T]
+
+
+def background(video: np.ndarray) -> np.ndarray:
+    """Which of BACKGROUNDS frames uint8 [T, 64, 64, 3] show, by the mean absolute difference: int [T]."""
+    return np.array([np.abs(stills() - frame.astype(np.float32)).mean((2, 3, 4)).min(1).argmin() for frame in video])
+
+
+def find(video: np.ndarray, looks: Looks, hour: np.ndarray) -> Seen:
+    """Where a thing is in frames uint8 [T, 64, 64, 3] that show the hours int [T], indices into SCENES.time."""
+    fits = []
+    for i in range(0, len(video), 64):
+        fits.append(jax.device_get(_fit(video[i : i + 64], looks, hour[i : i + 64])))
+    place, look, fit = (np.concatenate(x) for x in zip(*fits))
+    return Seen(place, looks.name[look], fit < 0.5)
+
+
+@jax.jit
+def _fit(video, looks: Looks, hour) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of each frame the place [T, 2] and the look [T] of the best fit, and its error in parts of `nearest` [T]."""
+    errors = _errors(video, looks)
+    _, _, columns, n = errors.shape
+    other = hour[:, None] != jnp.asarray(looks.hour)
+    relative = jnp.where(other[:, None, None], jnp.inf, errors / looks.nearest).reshape(len(errors), -1)
+    best = relative.argmin(-1)
+    place = jnp.stack([best // n % columns, best // n // columns], -1) + REACH
+    return place.astype(jnp.float32), best % n, relative.min(-1)
+
+
+def _errors(video, looks: Looks) -> jax.Array:
+    """Mean squared errors of looks wherever they fit into frames whole, float32 [T, rows, columns, n]."""
+    frames = jnp.asarray(video, jnp.float32) / 255
+    kernel = lambda x: jnp.moveaxis(x, 0, -1)
+    slide = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    shape = jnp.broadcast_to(looks.mask[..., None], looks.pixels.shape).astype(jnp.float32)
+    own = jnp.sum(shape * looks.pixels**2, (1, 2, 3))
+    squares = slide(frames**2, kernel(shape)) - 2 * slide(frames, kernel(shape * looks.pixels)) + own
+    return squares / shape.sum((1, 2, 3))
+
+
+# ---------------------------------------------------------------------------- how things look
+
+
+@cache
+def swimmer() -> Looks:
+    """The swimmer, looking any way, or squinting, glowing, singing, at any hour. Names are FACES."""
+    rest = _rest()
+    ways = [(0, {"facing": np.int32(facing)}) for facing in range(1, len(reef.MOVES))]
+    squints = (1, {"bumped": np.int32(BUMP)})
+    glows = (2, {"age": np.where(np.arange(len(rest.age)) == CHIME, 0, rest.age)})
+    sings = (3, {"controls": np.where(np.arange(len(rest.controls)) == reef.CALL, 1, 0)})
+    return _looks([*ways, squints, glows, sings], "body", "creature")
+
+
+@cache
+def creatures() -> Looks:
+    """Fish, turtle and jellyfish, looking either way, at any hour. Names are SCENES.creature."""
+    scene = _rest().scene
+    kinds = np.ndindex(len(SCENES.creature), 2)
+    look = lambda kind, east: {"scene": scene._replace(creature=np.int32(kind)), "creature_facing": np.int32(east)}
+    return _looks([(kind, look(kind, 2 * facing - 1)) for kind, facing in kinds], "creature", "body")
+
+
+@cache
+def _rest() -> ReefState:
+    state, _ = reef.reset(jax.random.key(0), reef.Scene(0, 0, 0, 0))
+    return jax.device_get(state._replace(pearl_age=jnp.int32(0), facing=jnp.int32(1)))
+
+
+def _looks(changes: list[tuple[int, dict]], thing: str, other: str) -> Looks:
+    """Draws a thing (its name, and how it differs from one at rest) at every hour on every water."""
+    crop = np.s_[:, _AT[1] - REACH : _AT[1] + REACH, _AT[0] - REACH : _AT[0] + REACH]
+    waters = [np.int32(i) for i in range(len(SCENES.water))]
+    found = []
+    for hour, (name, change) in ((h, c) for h in range(len(SCENES.time)) for c in changes):
+        whole = _rest()._replace(**{thing: _AT, other: _FAR} | change)
+        states = [whole._replace(scene=whole.scene._replace(time=np.int32(hour), water=w)) for w in waters]
+        shown = np.asarray(_draw(jax.tree.map(lambda *x: np.stack(x), *states)))[crop]
+        found.append((shown[0] / np.float32(255), (shown == shown[0]).all((0, -1)), hour, name))
+    looks = Looks(*(np.stack(x) for x in zip(*found)), nearest=np.zeros(0))
+    return looks._replace(nearest=_nearest(looks, thing))
+
+
+_draw = jax.jit(jax.vmap(reef.draw))
+
+
+@cache
+def _starts() -> tuple[ReefState, np.ndarray]:
+    """States [scenes, _STARTS] and frames uint8 [scenes, _STARTS, H, W, 3] of all the simulator's scenes."""
+    reset = jax.jit(jax.vmap(jax.vmap(reef.reset, (0, None)), (None, 0)))
+    keys = jax.random.split(jax.random.key(1), _STARTS)
+    states, shown = jax.device_get(reset(keys, reef.Scene(*np.array(reef.ALL_SCENES).T)))
+    return states, shown.video
+
+
+@cache
+def stills() -> np.ndarray:
+    """The median frames of each of BACKGROUNDS, float32 [n, 2, H, W, 3]: rain splashes in two places by turns."""
+    states, turns = _starts()[0], []
+    of = np.array([BACKGROUNDS.index(scene._replace(creature=0)) for scene in reef.ALL_SCENES])
+    for clock in (0, RAIN_FRAMES):
+        video = np.asarray(jax.vmap(_draw)(states._replace(clock=np.full_like(states.clock, clock))))
+        turns.append([np.median(np.concatenate(video[of == i]), axis=0) for i in range(len(BACKGROUNDS))])
+    return np.stack(turns, axis=1)
+
+
+def _nearest(looks: Looks, thing: str) -> np.ndarray:
+    """The error of each look's best fit in true frames of its hour, half a body's width or more from the thing."""
+    nearest = np.full(len(looks.name), np.inf)
+    states, frames = _starts()
+    for scene, places, video in zip(reef.ALL_SCENES, getattr(states, thing), frames):
+        errors = np.asarray(_errors_jit(video, looks))
+        x, y = np.meshgrid(*(np.arange(n) + REACH for n in errors.shape[2:0:-1]))
+        away = np.maximum(abs(x - places[:, :1, None]), abs(y - places[:, 1:, None])) >= REACH
+        nearest = np.where(looks.hour == scene.time, np.minimum(nearest, errors[away].min(0)), nearest)
+    return nearest.astype(np.float32)
+
+
+_errors_jit = jax.jit(_errors)

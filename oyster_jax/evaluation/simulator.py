@@ -1,0 +1,251 @@
+"""A world of the reef against the reef itself: the same start, the same actions, the same prompts, nothing corrected.
+
+Every figure is a curve over time, and stands beside what costs nothing: the last true frame *frozen*, the *bare*
+background of the true scene, and the *tokenizer* alone, which no rollout can beat.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from oyster_jax.config import SamplingConfig
+from oyster_jax.data.dataset import write_json
+from oyster_jax.data.sources import reef as source
+from oyster_jax.errors import OysterError
+from oyster_jax.evaluation import plots, reef_sight
+from oyster_jax.evaluation.metrics import CHANGED, log_mel_distance, psnr_each, ssim
+from oyster_jax.evaluation.tokenizers import reconstruct
+from oyster_jax.media import write_video
+from oyster_jax.models.text_encoder import prompt_bytes
+from oyster_jax.models.world_model import World
+from oyster_jax.sampling.rollout import encode_prompt, prefill, set_prompt, step
+from oyster_jax.sims import reef
+from oyster_jax.types import KV, Clip, Observation
+
+MARKS = (1, 2, 10, 30, 60)  # seconds after which curves are summed up
+NEAR = 8.0  # pixels from its true place within which a thing counts as recalled
+
+
+@dataclass(frozen=True)
+class MatchOptions:
+    """How much to play."""
+
+    worlds: int = 8
+    seconds: int = 60
+    context: int = 8  # true frames that the world is given
+    idle: bool = False  # nobody plays: all controls at rest
+    held_out: bool = False  # under prompts that were never recorded
+    seed: int = 0
+    sampling: SamplingConfig | None = None
+
+
+class Match(NamedTuple):
+    """What happened and what the world made of it, [B, T, ...] each, the context left out."""
+
+    truth: Observation
+    made: Observation
+    frozen: np.ndarray  # uint8 [B, H, W, 3], the last frame of the context
+    scene: reef.Scene  # int [B, T] each, asked for by the prompts
+    places: dict[str, np.ndarray]  # true centres of "body" and "creature", int [B, T, 2]
+
+
+def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
+    """Rolls the world out under what happens in fresh episodes of the simulator."""
+    if (world.config.media, world.config.actions) != (reef.MEDIA, reef.ACTIONS):
+        raise OysterError("this world has other sizes, rates or actions than the reef, which it cannot be matched with")
+    frames = round(options.seconds * world.config.media.fps)
+    keys = jax.random.split(jax.random.key(options.seed), options.worlds + 1)
+    length, given = options.context + frames, options.context
+    asked = reef.HELD_OUT if options.held_out else reef.SEEN
+    played = jax.device_get(jax.lax.map(lambda key: source.play(key, 0.5, length, asked, options.idle), keys[1:]))
+    scenes = np.stack(played.scene, -1)
+    scene_id = (scenes[:, :, None] == np.array(reef.ALL_SCENES)).all(-1).argmax(-1)
+    texts = np.stack([prompt_bytes(reef.caption(scene)) for scene in reef.ALL_SCENES])
+    start = Clip(
+        played.video[:, :given],
+        played.audio[:, :given],
+        played.action[:, :given],
+        np.broadcast_to(texts, (options.worlds, *texts.shape)),
+        scene_id[:, :given].astype(np.int32),
+    )
+    prompts = [encode_prompt(world, reef.caption(scene)) for scene in reef.ALL_SCENES]
+    prompts = jax.tree.map(lambda *x: jnp.concatenate(x), *prompts)
+    state, _ = jax.jit(prefill)(world, keys[0], start)
+    follow = jax.jit(_follow, static_argnames="sampling")
+    told = np.moveaxis(played.action[:, given - 1 : -1], 1, 0), np.moveaxis(scene_id[:, given:], 1, 0)
+    made = jax.device_get(follow(world, state, *told, prompts, options.sampling))
+    return Match(
+        Observation(played.video[:, given:], played.audio[:, given:]),
+        Observation(*(np.moveaxis(x, 0, 1) for x in made)),
+        played.video[:, given - 1],
+        reef.Scene(*(x[:, given:] for x in played.scene)),
+        {name: played.truth[name][:, given:] for name in ("body", "creature")},
+    )
+
+
+def _follow(world, state, action_TBA, scene_TB, prompts: KV, sampling) -> Observation:
+    """`rollout` under one of `prompts` (stacked in front) for each frame."""
+
+    def frame(state, told):
+        action, scene = told
+        return step(world, set_prompt(state, jax.tree.map(lambda x: x[scene], prompts)), action, sampling)
+
+    return jax.lax.scan(frame, state, (action_TBA, scene_TB))[1]
+
+
+# ---------------------------------------------------------------------------- how good it was
+
+
+def picture_curves(video: np.ndarray, match: Match, bare: np.ndarray) -> dict[str, np.ndarray]:
+    """How near frames uint8 [B, T, H, W, 3] are to the true ones, float [B, T] each.
+
+    psnr, ssim: of whole frames. psnr_moving: of the pixels that differ from the bare scene in truth.
+    """
+    truth = match.truth.video
+    error = ((video.astype(np.float32) - truth.astype(np.float32)) / 255) ** 2
+    moves = np.abs(truth.astype(np.float32) - bare).max(-1) > CHANGED * 255
+    moving = (error.mean(-1) * moves).sum((-1, -2)) / np.maximum(moves.sum((-1, -2)), 1)
+    return {
+        "psnr": psnr_each(video, truth),
+        "psnr_moving": -10 * np.log10(np.maximum(moving, 1e-10)),
+        "ssim": np.stack([ssim(a, b) for a, b in zip(video, truth)]),
+    }
+
+
+def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
+    """What can be seen in frames uint8 [B, T, H, W, 3], float [B, T] each.
+
+    hour, weather, water, creature: whether they are what the prompt asks for (a creature must be seen to count).
+    body_recall, creature_recall: whether it is seen within NEAR pixels of its true place.
+    body_error, creature_error: pixels from the true place, nan where it is not seen at all.
+    """
+    flat = video.reshape(-1, *video.shape[2:])
+    shape = video.shape[:2]
+    shown = np.array(reef_sight.BACKGROUNDS)[reef_sight.background(flat)]
+    curves = {name: shown[:, i].reshape(shape) == match.scene[i] for i, name in enumerate(reef.Scene._fields[:3])}
+    for name, looks in (("body", reef_sight.swimmer()), ("creature", reef_sight.creatures())):
+        found = reef_sight.find(flat, looks, shown[:, 0])
+        away = np.linalg.norm(found.place.reshape(*shape, 2) - match.places[name], axis=-1)
+        seen = found.seen.reshape(shape)
+        curves[f"{name}_recall"] = seen & (away <= NEAR)
+        curves[f"{name}_error"] = np.where(seen, away, np.nan)
+        if name == "creature":
+            curves[name] = seen & (found.look.reshape(shape) == match.scene.creature)
+    return {name: curve.astype(float) for name, curve in curves.items()}
+
+
+def statistics_curves(video: np.ndarray) -> dict[str, np.ndarray]:
+    """What frames uint8 [B, T, H, W, 3] are like whatever they should be, float [B, T] each: blur and rot show here.
+
+    sharpness: mean absolute difference of neighbouring pixels. brightness: mean. change: mean absolute difference from
+    the frame before, 0 for the first. All in 0 .. 255.
+    """
+    x = video.astype(np.float32)
+    steps = [np.abs(np.diff(x, axis=axis)).mean((-1, -2, -3)) for axis in (2, 3)]
+    change = np.abs(np.diff(x, axis=1)).mean((-1, -2, -3))
+    return {
+        "sharpness": (steps[0] + steps[1]) / 2,
+        "brightness": x.mean((-1, -2, -3)),
+        "change": np.pad(change, ((0, 0), (1, 0))),
+    }
+
+
+def sound_curve(audio: np.ndarray, truth: np.ndarray, rate: int, fps: int) -> np.ndarray:
+    """Log-mel distance in dB of each second of sound [B, T, S], float [B, seconds]."""
+    seconds = audio.shape[1] // fps
+    parts = lambda x: x[:, : seconds * fps].reshape(len(x), seconds, -1)
+    pairs = zip(parts(audio).reshape(-1, fps * audio.shape[2]), parts(truth).reshape(-1, fps * audio.shape[2]))
+    return np.array([log_mel_distance(a, b, rate) for a, b in pairs]).reshape(len(audio), seconds)
+
+
+def bare_frames(match: Match) -> np.ndarray:
+    """The simulator's median frame of each true scene, float32 [B, T, H, W, 3]: everything but what lives."""
+    scenes = np.stack(match.scene, -1)
+    scenes[..., 3] = 0
+    index = (scenes[:, :, None] == np.array(reef_sight.BACKGROUNDS)).all(-1).argmax(-1)
+    return reef_sight.stills()[index, 0]
+
+
+def summary(curve: np.ndarray, fps: int) -> dict:
+    """Of a curve [B, T]: means of the second that ends at each of MARKS, and mean and 5th percentile of it all."""
+    at = {f"{s}_s": float(np.nanmean(curve[:, (s - 1) * fps : s * fps])) for s in MARKS if s * fps <= curve.shape[1]}
+    return at | {"mean": float(np.nanmean(curve)), "p5": float(np.nanpercentile(curve, 5))}
+
+
+def frames_until_followed(curves: dict[str, np.ndarray], scene: reef.Scene) -> dict:
+    """From each change of prompt the frames until hour, weather, water and creature are all as asked, 0 for at once:
+    median over those that come to it before the next change (or the end), and their share."""
+    right = np.prod([curves[name] for name in reef.Scene._fields], axis=0)
+    scenes = np.stack(scene, -1)
+    waits = []
+    for asked, good in zip(scenes, right):
+        changes = [*np.flatnonzero((asked[1:] != asked[:-1]).any(-1)) + 1, len(asked)]
+        for begin, end in pairwise(changes):
+            waits.append(int(good[begin:end].argmax()) if good[begin:end].any() else None)
+    kept = [w for w in waits if w is not None]
+    return {
+        "changes": len(waits),
+        "followed": len(kept) / len(waits) if waits else float("nan"),
+        "median_frames": float(np.median(kept)) if kept else float("nan"),
+    }
+
+
+def evaluate_match(
+    world: World,
+    out: str | Path,
+    options: MatchOptions = MatchOptions(),
+    log: Callable[[str], None] = lambda line: None,
+) -> dict:
+    """Plays a match, writes curves, sheets and films to `out`, and returns the report."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    media = world.config.media
+    fps = round(media.fps)
+    log("playing")
+    match = play_match(world, options)
+    bare = bare_frames(match)
+    log("tokenizer")
+    seen, heard = _through_tokenizer(world, match.truth)
+    rivals = {
+        "world": match.made.video,
+        "tokenizer": seen,
+        "frozen": np.broadcast_to(match.frozen[:, None], match.truth.video.shape),
+        "bare": np.clip(bare + 0.5, 0, 255).astype(np.uint8),
+        "truth": match.truth.video,
+    }
+    curves = {}
+    for name, video in rivals.items():
+        log(f"looking at {name}")
+        own = picture_curves(video, match, bare) if name != "truth" else {}
+        curves[name] = own | object_curves(video, match) | statistics_curves(video)
+    sounds = {"world": match.made.audio, "tokenizer": heard, "silence": np.zeros_like(heard)}
+    for name, audio in sounds.items():
+        curves.setdefault(name, {})["log_mel_distance"] = np.repeat(
+            sound_curve(audio, match.truth.audio, media.sample_rate, fps), fps, axis=1
+        )
+    report = {name: {k: summary(v, fps) for k, v in own.items()} for name, own in curves.items()}
+    report["frames_until_prompt_is_followed"] = frames_until_followed(curves["world"], match.scene)
+    report["options"] = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "sampling"}
+    write_json(out / "match.json", report)
+    plots.match_curves(out / "match.png", curves, fps)
+    rows = {}
+    for i in range(min(3, options.worlds)):
+        rows |= {f"{i}: truth": match.truth.video[i], f"{i}: world": match.made.video[i]}
+        write_video(out / f"match_{i}.mp4", match.made.video[i], match.made.audio[i], media.fps, media.sample_rate)
+    plots.contact_sheet(out / "match_sheet.png", rows, columns=20, stride=max(1, len(match.scene.time[0]) // 20))
+    return report
+
+
+def _through_tokenizer(world: World, truth: Observation) -> tuple[np.ndarray, np.ndarray]:
+    """What is left of the truth after both tokenizers, in pieces that fit into memory."""
+    pieces = []
+    for i in range(len(truth.video)):
+        seen, heard, *_ = reconstruct(world, truth.video[i : i + 1], truth.audio[i : i + 1])
+        pieces.append((np.asarray(seen[0]), np.asarray(heard[0])))
+    return tuple(np.stack(x) for x in zip(*pieces))
