@@ -26,7 +26,7 @@ def get_config():
         video_tokenizer=StageConfig(steps=7000, batch=8, frames=2, learning_rate=2e-3),
         audio_tokenizer=StageConfig(steps=3000, batch=8, frames=8, learning_rate=2e-3, loud=0.5),
         latent_action=StageConfig(steps=1200, batch=4, frames=6, learning_rate=2e-3),
-        dynamics=StageConfig(steps=900, batch=2, frames=16, learning_rate=1e-3),
+        dynamics=StageConfig(steps=3600, batch=2, frames=16, learning_rate=2e-3),
         motion_weight=0.5,
         steadiness=0.1,
     )
@@ -41,7 +41,7 @@ def get_config():
             latent_action=LatentActionConfig(codes=(8,), encoder=short, decoder=short),
             dynamics=DynamicsConfig(transformer=TransformerConfig(layers=4, width=128, heads=4, window=8)),
             # So short a training hardly hears a prompt that changes midway; guidance makes up for it.
-            sampling=SamplingConfig(video_steps=6, audio_steps=4, guidance=Guidance(prompt=3.0)),
+            sampling=SamplingConfig(video_steps=4, audio_steps=3, guidance=Guidance(prompt=2.0)),
             train=train,
         )
     )

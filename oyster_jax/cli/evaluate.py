@@ -1,10 +1,12 @@
-"""oyster evaluate: measure a world on the held-out episodes of a data folder.
+"""oyster evaluate: measure a world on the held-out episodes of a data folder, or against the simulator it learnt.
 
   oyster evaluate --world=runs/breakout/world --data=data_breakout --out=runs/breakout/report
   oyster evaluate --world=runs/reef/world --data=data_reef --out=report --starts=64 --video_steps=4
+  oyster evaluate --world=runs/reef/world --match=60 --out=report
 
-Writes report.json, plots and contact sheets. Tokenizers: PSNR and SSIM, whole and on changed pixels, beside the static
-median frame; log-mel distance; codes in use. Dynamics: bits a frame beside two guessers; ΔPSNR of actions.
+With --data: writes report.json, plots and contact sheets. Tokenizers: PSNR and SSIM, whole and on changed pixels,
+beside the static median frame; log-mel distance; codes in use. Dynamics: bits a frame beside two guessers; ΔPSNR of
+actions.
 """
 
 from dataclasses import replace
@@ -24,25 +26,46 @@ flags.DEFINE_integer("batch", 32, "starts rolled out at once", 1, flag_values=FL
 flags.DEFINE_integer("seed", 0, "seed of the choice of clips and of sampling", 0, 2**31 - 1, flag_values=FLAGS)
 flags.DEFINE_integer("video_steps", None, "MaskGIT steps for the picture (default: the world's)", 1, flag_values=FLAGS)
 flags.DEFINE_integer("audio_steps", None, "MaskGIT steps for the sound (default: the world's)", 1, flag_values=FLAGS)
+flags.DEFINE_integer("match", None, "seconds to play against the simulator", 1, flag_values=FLAGS)
+flags.DEFINE_integer("worlds", 8, "episodes of a match", 1, flag_values=FLAGS)
+flags.DEFINE_boolean("idle", False, "a match in which nobody plays", flag_values=FLAGS)
+flags.DEFINE_boolean("held_out", False, "a match under prompts that were never recorded", flag_values=FLAGS)
 
 
 def run(values: flags.FlagValues) -> None:
     import json
 
     from oyster_jax.evaluation.report import EvaluationOptions, evaluate
+    from oyster_jax.evaluation.simulator import MatchOptions, evaluate_match
     from oyster_jax.models.world_model import load
 
-    if not values.world or not values.data or not values.out:
-        raise OysterError("--world, --data and --out are needed")
+    if not values.world or not values.out or not (values.data or values.match):
+        raise OysterError("--world, --out and one of --data and --match are needed")
+    if values.data and values.match:
+        raise OysterError("give --data or --match, not both: they are two reports")
     world = load(values.world)
     steps = {n: values[n].value for n in ("video_steps", "audio_steps") if values[n].value is not None}
-    options = EvaluationOptions(
-        frames=values.frames,
-        starts=values.starts,
-        context=values.context,
-        batch=values.batch,
-        seed=values.seed,
-        sampling=replace(world.config.sampling, **steps),
-    )
-    report = evaluate(world, values.data, values.out, options, log=lambda line: print(f"evaluating {line}", flush=True))
+    sampling = replace(world.config.sampling, **steps)
+    log = lambda line: print(f"evaluating {line}", flush=True)
+    if values.match:
+        options = MatchOptions(
+            worlds=values.worlds,
+            seconds=values.match,
+            context=values.context,
+            idle=values.idle,
+            held_out=values.held_out,
+            seed=values.seed,
+            sampling=sampling,
+        )
+        report = evaluate_match(world, values.out, options, log)
+    else:
+        options = EvaluationOptions(
+            frames=values.frames,
+            starts=values.starts,
+            context=values.context,
+            batch=values.batch,
+            seed=values.seed,
+            sampling=sampling,
+        )
+        report = evaluate(world, values.data, values.out, options, log)
     print(json.dumps(report, indent=1))

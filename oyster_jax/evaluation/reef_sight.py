@@ -16,6 +16,7 @@ import numpy as np
 
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_draw import RAIN_FRAMES
+from oyster_jax.sims.reef_map import TILE
 from oyster_jax.sims.reef_state import BUMP, CHIME, SCENES, ReefState
 
 REACH = 8  # pixels to each side of a thing's centre that a look covers
@@ -45,8 +46,28 @@ class Seen(NamedTuple):
 
 
 def background(video: np.ndarray) -> np.ndarray:
-    """Which of BACKGROUNDS frames uint8 [T, 64, 64, 3] show, by the mean absolute difference: int [T]."""
-    return np.array([np.abs(stills() - frame.astype(np.float32)).mean((2, 3, 4)).min(1).argmin() for frame in video])
+    """Which of BACKGROUNDS frames uint8 [T, 64, 64, 3] show, int [T].
+
+    Hour and water are those of the nearest still by the mean absolute difference. It rains if splashes can be seen: a
+    quarter of what tells the rainy still from the dry one, counted on the tiles that are nearer to the rainy one (there
+    are none around swimmer and creature, which may hide most of them).
+    """
+    shape = (len(SCENES.time), len(SCENES.weather), len(SCENES.water), 2)
+    looks = stills().reshape(*shape, *stills().shape[2:])
+    found = []
+    for frame in video.astype(np.float32):
+        hour, _, water, _ = np.unravel_index(np.abs(looks - frame).mean((-3, -2, -1)).argmin(), shape)
+        dry, rainy = looks[hour, 0, water, 0], looks[hour, 1, water]
+        nearer = _by_tile(np.abs(dry - frame)) - _by_tile(np.abs(rainy - frame))
+        share = np.maximum(nearer, 0).sum((-2, -1)) / _by_tile(np.abs(rainy - dry)).sum((-2, -1))
+        found.append(BACKGROUNDS.index(reef.Scene(hour, int(share.max() > 0.25), water, 0)))
+    return np.array(found)
+
+
+def _by_tile(x: np.ndarray) -> np.ndarray:
+    """Means over tiles and channels, [..., H, W, 3] to [..., rows, columns]."""
+    height, width = x.shape[-3] // TILE, x.shape[-2] // TILE
+    return x.reshape(*x.shape[:-3], height, TILE, width, TILE, 3).mean((-4, -2, -1))
 
 
 def find(video: np.ndarray, looks: Looks, hour: np.ndarray) -> Seen:

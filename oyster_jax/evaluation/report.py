@@ -84,15 +84,15 @@ def evaluate(
         log("a rollout to look at")
         report["rollout"] = _rollout(world, reader, held_out, background, out, options)
         plots.delta_psnr(out / "delta_psnr.png", report["delta_psnr"])
-    report = _numbers(report)
+    report = numbers(report)
     write_json(out / "report.json", report)
     return report
 
 
-def _numbers(report):
+def numbers(report):
     """A report with None for what could not be measured: JSON has no nan."""
     if isinstance(report, dict):
-        return {k: _numbers(v) for k, v in report.items()}
+        return {k: numbers(v) for k, v in report.items()}
     return None if isinstance(report, float) and not np.isfinite(report) else report
 
 

@@ -20,6 +20,7 @@ from oyster_jax.data.sources import reef as source
 from oyster_jax.errors import OysterError
 from oyster_jax.evaluation import plots, reef_sight
 from oyster_jax.evaluation.metrics import CHANGED, log_mel_distance, psnr_each, ssim
+from oyster_jax.evaluation.report import numbers
 from oyster_jax.evaluation.tokenizers import reconstruct
 from oyster_jax.media import write_video
 from oyster_jax.models.text_encoder import prompt_bytes
@@ -232,6 +233,7 @@ def evaluate_match(
     report = {name: {k: summary(v, fps) for k, v in own.items()} for name, own in curves.items()}
     report["frames_until_prompt_is_followed"] = frames_until_followed(curves["world"], match.scene)
     report["options"] = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "sampling"}
+    report = numbers(report)
     write_json(out / "match.json", report)
     plots.match_curves(out / "match.png", curves, fps)
     rows = {}

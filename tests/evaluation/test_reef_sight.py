@@ -1,0 +1,56 @@
+"""Detectors are right on the simulator's own frames, wherever things are, however they look, and see nothing else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from oyster_jax.evaluation import reef_sight
+from oyster_jax.sims import reef
+from oyster_jax.sims.reef_sound import SAMPLES
+from oyster_jax.sims.reef_state import CHIME
+
+
+@pytest.fixture(scope="module")
+def played():
+    """States and frames of 24 scenes under random actions, 12 frames each."""
+    scenes = reef.Scene(*np.array(reef.ALL_SCENES[::3]).T)
+
+    @jax.jit
+    def play(key):
+        begin, act = jax.random.split(key)
+        start, _ = jax.vmap(reef.reset)(jax.random.split(begin, len(scenes.time)), scenes)
+        actions = jax.random.randint(act, (12, len(scenes.time), 5), 0, jnp.array(reef.ACTIONS.sizes))
+        states = jax.lax.scan(lambda s, a: (jax.vmap(reef.advance)(s, a),) * 2, start, actions)[1]
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), states)
+        return flat, jax.vmap(reef.draw)(flat)
+
+    return jax.device_get(play(jax.random.key(3)))
+
+
+def test_things_are_where_the_simulator_has_them_and_look_as_they_do(played):
+    states, video = played
+    body = reef_sight.find(video, reef_sight.swimmer(), states.scene.time)
+    creature = reef_sight.find(video, reef_sight.creatures(), states.scene.time)
+    np.testing.assert_array_equal(body.place, states.body)
+    np.testing.assert_array_equal(creature.place, states.creature)
+    np.testing.assert_array_equal(creature.look, states.scene.creature)
+    squints, glows = states.bumped > 0, states.age[:, CHIME] < 4 * SAMPLES
+    sings = states.controls[:, reef.CALL] > 0
+    np.testing.assert_array_equal(body.look, np.select([squints, glows, sings], [1, 2, 3], 0))
+    assert body.seen.all() and creature.seen.all()
+
+
+def test_hour_weather_and_water_are_read(played):
+    states, video = played
+    shown = np.array(reef_sight.BACKGROUNDS)[reef_sight.background(video)][:, :3]
+    np.testing.assert_array_equal(shown, np.stack(states.scene[:3], -1))
+
+
+def test_nothing_is_seen_where_nothing_is():
+    stills = reef_sight.stills()[:, 0]
+    noise = np.random.default_rng(0).uniform(0, 255, stills.shape)
+    hours = np.array(reef_sight.BACKGROUNDS)[:, 0]
+    for video in (stills, noise):
+        for looks in (reef_sight.swimmer(), reef_sight.creatures()):
+            assert not reef_sight.find(video.astype(np.uint8), looks, hours).seen.any()
