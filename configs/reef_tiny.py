@@ -1,4 +1,4 @@
-"""The embedded reef for two CPU cores: twenty-five minutes for everything.
+"""The embedded reef for two CPU cores: an hour and a quarter for everything.
 
 A stepping stone: small enough to try ideas on, trained long enough to answer prompts and controls.
 """
@@ -40,7 +40,7 @@ def get_config():
             ),
             latent_action=LatentActionConfig(codes=(8,), encoder=short, decoder=short),
             dynamics=DynamicsConfig(transformer=TransformerConfig(layers=4, width=128, heads=4, window=8)),
-            # So short a training hardly hears a prompt that changes midway; guidance makes up for it.
+            # Guidance doubles a step's work, and makes it rain when asked to.
             sampling=SamplingConfig(video_steps=4, audio_steps=3, guidance=Guidance(prompt=2.0)),
             train=train,
         )
