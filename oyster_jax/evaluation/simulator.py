@@ -57,9 +57,14 @@ class Match(NamedTuple):
 
 
 def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
-    """Rolls the world out under what happens in fresh episodes of the simulator."""
+    """Rolls the world out under what happens in fresh episodes of the simulator.
+
+    Raises OysterError for a world that is not of the reef, or that has no dynamics.
+    """
     if (world.config.media, world.config.actions) != (reef.MEDIA, reef.ACTIONS):
         raise OysterError("this world has other sizes, rates or actions than the reef, which it cannot be matched with")
+    if "dynamics" not in world.params:
+        raise OysterError("this world has no trained dynamics; train that stage and export again")
     frames = round(options.seconds * world.config.media.fps)
     keys = jax.random.split(jax.random.key(options.seed), options.worlds + 1)
     length, given = options.context + frames, options.context
@@ -204,12 +209,11 @@ def evaluate_match(
     log: Callable[[str], None] = lambda line: None,
 ) -> dict:
     """Plays a match, writes curves, sheets and films to `out`, and returns the report."""
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    media = world.config.media
+    media, out = world.config.media, Path(out)
     fps = round(media.fps)
     log("playing")
     match = play_match(world, options)
+    out.mkdir(parents=True, exist_ok=True)
     bare = bare_frames(match)
     log("tokenizer")
     seen, heard = _through_tokenizer(world, match.truth)

@@ -28,7 +28,7 @@ def flip(folder):
         (shutil.rmtree, ["no world at", "oyster train"]),
         (lambda d: (d / "world.json").unlink(), ["no world at"]),
         (flip, ["params.safetensors", "hash"]),
-        (edit(schema=7), ["schema 1"]),
+        (edit(schema=7), ["schema 2"]),
         (edit(config={}), ["world.json"]),
     ],
 )
@@ -96,6 +96,7 @@ def test_clips_too_short_to_begin_with_or_to_judge(refused, tmp_path, world_fold
     here = [f"--world={world_folder}"]
     refused(["rollout", *here, f"--data={tmp_path / 'short'}", f"--out={tmp_path / 'x.mp4'}"], "4 frames", "short")
     refused(["evaluate", *here, f"--data={data_folder}", f"--out={tmp_path / 'r'}"], "32 frames")
+    refused(["evaluate", *here, "--match=1", f"--out={tmp_path / 'r'}"], "other sizes", "the reef")
 
 
 @pytest.mark.parametrize("flag", [f"--prompt={'x' * 257}", "--prompt=night", "--image=start.png"])

@@ -139,7 +139,7 @@ def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
     return _Mood(frames, random, jnp.stack([heading, speed, light, call, drum]))
 
 
-def _start(key, scenes) -> reef.ReefState:
+def _start(key, scenes: tuple = reef.SEEN) -> reef.ReefState:
     reset_key, scene_key = jax.random.split(key)
     return reef.reset(reset_key, reef.random_scene(scene_key, scenes))[0]
 
