@@ -127,7 +127,7 @@ def picture_curves(video: np.ndarray, match: Match, bare: np.ndarray) -> dict[st
 def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
     """What can be seen in frames uint8 [B, T, H, W, 3], float [B, T] each.
 
-    time (of day), weather, water, creature: whether they are what the prompt asks for (a creature must be seen to count).
+    time, weather, water, creature: whether they are what the prompt asks for (a creature must be seen to count).
     body_recall, creature_recall: whether it is seen within NEAR pixels of its true place.
     body_error, creature_error: pixels from the true place, nan where it is not seen at all.
     """
