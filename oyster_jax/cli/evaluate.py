@@ -7,6 +7,10 @@
 With --data: writes report.json, plots and contact sheets. Tokenizers: PSNR and SSIM, whole and on changed pixels,
 beside the static median frame; log-mel distance; codes in use. Dynamics: bits a frame beside two guessers; ΔPSNR of
 actions.
+
+With --match: rolls a world of the reef out for so many seconds beside the simulator, under the same actions and prompts
+of fresh episodes. Writes match.json, curves over time, a sheet and films: PSNR and SSIM, what can be seen (hour,
+weather, water, swimmer, creature), sharpness and sound, beside a frozen frame, the bare bay and the tokenizer alone.
 """
 
 from dataclasses import replace
@@ -46,26 +50,12 @@ def run(values: flags.FlagValues) -> None:
     world = load(values.world)
     steps = {n: values[n].value for n in ("video_steps", "audio_steps") if values[n].value is not None}
     sampling = replace(world.config.sampling, **steps)
+    shared = {"context": values.context, "seed": values.seed, "sampling": sampling}
     log = lambda line: print(f"evaluating {line}", flush=True)
     if values.match:
-        options = MatchOptions(
-            worlds=values.worlds,
-            seconds=values.match,
-            context=values.context,
-            idle=values.idle,
-            held_out=values.held_out,
-            seed=values.seed,
-            sampling=sampling,
-        )
-        report = evaluate_match(world, values.out, options, log)
+        play = {"worlds": values.worlds, "seconds": values.match, "idle": values.idle, "held_out": values.held_out}
+        report = evaluate_match(world, values.out, MatchOptions(**play, **shared), log)
     else:
-        options = EvaluationOptions(
-            frames=values.frames,
-            starts=values.starts,
-            context=values.context,
-            batch=values.batch,
-            seed=values.seed,
-            sampling=sampling,
-        )
-        report = evaluate(world, values.data, values.out, options, log)
+        much = {"frames": values.frames, "starts": values.starts, "batch": values.batch}
+        report = evaluate(world, values.data, values.out, EvaluationOptions(**much, **shared), log)
     print(json.dumps(report, indent=1))

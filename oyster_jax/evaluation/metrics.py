@@ -46,7 +46,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def changed_mask(video: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """bool [..., H, W]: the pixels of `video` (uint8 [..., H, W, 3]) that differ from `background` [H, W, 3]."""
+    """bool [..., H, W]: the pixels of `video` (uint8 [..., H, W, 3]) that differ from `background` [..., H, W, 3]."""
     return np.abs(video.astype(np.float32) - background).max(-1) > CHANGED * 255
 
 

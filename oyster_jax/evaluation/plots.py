@@ -62,7 +62,9 @@ def match_curves(path: Path, curves: dict[str, dict[str, np.ndarray]], fps: int)
             if metric in own:
                 seconds = own[metric].shape[1] // fps
                 parts = own[metric][:, : seconds * fps].reshape(len(own[metric]), seconds, fps)
-                axis.plot(np.arange(1, seconds + 1), np.nanmean(parts, (0, 2)), label=name, color=f"C{i}")
+                axis.plot(
+                    np.arange(1, seconds + 1), np.ma.masked_invalid(parts).mean((0, 2)), label=name, color=f"C{i}"
+                )
         axis.set_title(metric, fontsize=8)
         axis.legend(fontsize=6)
     fig.tight_layout()

@@ -19,7 +19,7 @@ from oyster_jax.data.dataset import write_json
 from oyster_jax.data.sources import reef as source
 from oyster_jax.errors import OysterError
 from oyster_jax.evaluation import plots, reef_sight
-from oyster_jax.evaluation.metrics import CHANGED, log_mel_distance, psnr_each, ssim
+from oyster_jax.evaluation.metrics import changed_mask, log_mel_distance, psnr_each, ssim
 from oyster_jax.evaluation.report import numbers
 from oyster_jax.evaluation.tokenizers import reconstruct
 from oyster_jax.media import write_video
@@ -115,7 +115,7 @@ def picture_curves(video: np.ndarray, match: Match, bare: np.ndarray) -> dict[st
     """
     truth = match.truth.video
     error = ((video.astype(np.float32) - truth.astype(np.float32)) / 255) ** 2
-    moves = np.abs(truth.astype(np.float32) - bare).max(-1) > CHANGED * 255
+    moves = changed_mask(truth, bare)
     moving = (error.mean(-1) * moves).sum((-1, -2)) / np.maximum(moves.sum((-1, -2)), 1)
     return {
         "psnr": psnr_each(video, truth),
@@ -171,7 +171,8 @@ def sound_curve(audio: np.ndarray, truth: np.ndarray, rate: int, fps: int) -> np
 
 
 def bare_frames(match: Match) -> np.ndarray:
-    """The simulator's median frame of each true scene, float32 [B, T, H, W, 3]: everything but what lives."""
+    """The simulator's median frame of each true scene, float32 [B, T, H, W, 3]: everything but what lives. Rain splashes
+    where it does in half of the frames."""
     scenes = np.stack(match.scene, -1)
     scenes[..., 3] = 0
     index = (scenes[:, :, None] == np.array(reef_sight.BACKGROUNDS)).all(-1).argmax(-1)
@@ -179,9 +180,10 @@ def bare_frames(match: Match) -> np.ndarray:
 
 
 def summary(curve: np.ndarray, fps: int) -> dict:
-    """Of a curve [B, T]: means of the second that ends at each of MARKS, and mean and 5th percentile of it all."""
-    at = {f"{s}_s": float(np.nanmean(curve[:, (s - 1) * fps : s * fps])) for s in MARKS if s * fps <= curve.shape[1]}
-    return at | {"mean": float(np.nanmean(curve)), "p5": float(np.nanpercentile(curve, 5))}
+    """Of a curve [B, T]: means of the second that ends at each of MARKS, and mean and 5th percentile of it all; nan counts for nothing."""
+    of = lambda measure, part: float(measure(part[~np.isnan(part)])) if not np.isnan(part).all() else float("nan")
+    at = {f"{s}_s": of(np.mean, curve[:, (s - 1) * fps : s * fps]) for s in MARKS if s * fps <= curve.shape[1]}
+    return at | {"mean": of(np.mean, curve), "p5": of(lambda known: np.percentile(known, 5), curve)}
 
 
 def frames_until_followed(curves: dict[str, np.ndarray], scene: reef.Scene) -> dict:

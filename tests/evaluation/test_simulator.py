@@ -74,6 +74,9 @@ def test_a_summary_is_by_the_second():
     told = simulator.summary(curve, FPS)
     assert told["1_s"] == 0 and told["2_s"] == 1 and told["10_s"] == 9 and "30_s" not in told
     assert told["mean"] == 4.5
+    curve[0, :FPS] = np.nan  # not seen for a second
+    told = simulator.summary(curve, FPS)
+    assert np.isnan(told["1_s"]) and told["2_s"] == 1 and told["mean"] == 5
 
 
 def test_another_world_is_refused(world):

@@ -154,7 +154,7 @@ def two_streams(
 
 
 def frame_before(tokens_BTN: jax.Array) -> jax.Array:
-    """Tokens one frame later, -1 in the first frame."""
+    """The tokens of the frame before each frame, int32 [B, T, N]; -1 before the first."""
     return jnp.pad(tokens_BTN[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=-1)
 
 
