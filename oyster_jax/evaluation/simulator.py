@@ -171,8 +171,10 @@ def sound_curve(audio: np.ndarray, truth: np.ndarray, rate: int, fps: int) -> np
 
 
 def bare_frames(match: Match) -> np.ndarray:
-    """The simulator's median frame of each true scene, float32 [B, T, H, W, 3]: everything but what lives. Rain splashes
-    where it does in half of the frames."""
+    """The simulator's median frame of each true scene, float32 [B, T, H, W, 3]: everything but what lives.
+
+    Rain splashes where it does in half of the frames.
+    """
     scenes = np.stack(match.scene, -1)
     scenes[..., 3] = 0
     index = (scenes[:, :, None] == np.array(reef_sight.BACKGROUNDS)).all(-1).argmax(-1)
@@ -180,7 +182,10 @@ def bare_frames(match: Match) -> np.ndarray:
 
 
 def summary(curve: np.ndarray, fps: int) -> dict:
-    """Of a curve [B, T]: means of the second that ends at each of MARKS, and mean and 5th percentile of it all; nan counts for nothing."""
+    """Of a curve [B, T]: means of the second that ends at each of MARKS, and mean and 5th percentile of it all.
+
+    nan counts for nothing.
+    """
     of = lambda measure, part: float(measure(part[~np.isnan(part)])) if not np.isnan(part).all() else float("nan")
     at = {f"{s}_s": of(np.mean, curve[:, (s - 1) * fps : s * fps]) for s in MARKS if s * fps <= curve.shape[1]}
     return at | {"mean": of(np.mean, curve), "p5": of(lambda known: np.percentile(known, 5), curve)}
