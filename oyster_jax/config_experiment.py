@@ -29,7 +29,7 @@ class StageConfig:
     learning_rate: float = 1e-3
     warmup: int = 100
     schedule: str = "cosine"  # or "wsd": warm-up, stable, linear decay over the last fifth
-    optimizer: str = "adamw"  # or "sgd", for tests of exactness
+    optimizer: str = "adamw"  # or "muon", or "sgd" for tests of exactness
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     ema: float = 0.0  # 0: off
@@ -43,7 +43,8 @@ class StageConfig:
         check(math.isfinite(self.learning_rate), f"learning_rate must be finite, got {self.learning_rate}")
         check(self.warmup >= 0, f"warmup must not be negative, got {self.warmup}")
         check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
-        check(self.optimizer in ("adamw", "sgd"), f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
+        kinds = ("adamw", "muon", "sgd")
+        check(self.optimizer in kinds, f"optimizer must be 'adamw', 'muon' or 'sgd', got {self.optimizer!r}")
         check(0 <= self.loud <= 1 and 0 <= self.ema < 1, "loud must lie in [0, 1], ema in [0, 1)")
 
 

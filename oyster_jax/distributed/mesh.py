@@ -42,6 +42,10 @@ def shardings(abstract, mesh: Mesh):
 
     A dimension that its mesh axes do not divide is replicated.
     """
+    # Where an optimizer keeps nothing about a parameter, its box is there and holds no array.
+    boxed = lambda x: isinstance(x, nn.meta.AxisMetadata)
+    full = lambda x: x if not boxed(x) or hasattr(x.unbox(), "shape") else x.unbox()
+    abstract = jax.tree.map(full, abstract, is_leaf=boxed)
     specs = nn.logical_to_mesh(nn.get_partition_spec(abstract), RULES)
 
     def fit(leaf, spec):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from oyster_jax.config import DynamicsConfig
 from oyster_jax.models.text_encoder import TextEncoder
+from oyster_jax.nn.attention import take
 from oyster_jax.nn.layers import dense, embed, table
 from oyster_jax.nn.transformer import STTransformer
 from oyster_jax.types import KV, Past, TokenFrame
@@ -44,6 +45,9 @@ class Dynamics(nn.Module):
         self.transformer = STTransformer(t)
         self.video_head = dense(c.video_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
         self.audio_head = dense(c.audio_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
+        # Most tokens stay what they were: how likely that is needs saying once, and not for each code by itself.
+        self.video_stay = dense(1, ("embed", None), "float32", bias=True, scale=0.1)
+        self.audio_stay = dense(1, ("embed", None), "float32", bias=True, scale=0.1)
 
     def read_prompt(self, prompt_BMP: jax.Array) -> KV:
         """Prompts uint8 [B, M, MAX_PROMPT_BYTES] to every layer's K/V [B, M + 1, L, P, groups, head_dim].
@@ -56,7 +60,7 @@ class Dynamics(nn.Module):
         kv = self.text_kv(e_p).reshape(b, m + 1, *e_p.shape[1:2], *self.text_kv.features)
         return KV(*jnp.moveaxis(kv, 4, 0).swapaxes(3, 4))
 
-    def __call__(self, *args, wanted: TokenFrame | None = None, **kwargs) -> tuple[Logits, Past]:
+    def __call__(self, *args, before: TokenFrame, wanted: TokenFrame | None = None, **kwargs) -> tuple[Logits, Past]:
         """Logits of every token, and the present's K/V. Takes what `features` takes.
 
         wanted: int32 [B, R] and [B, Q], which tokens of each modality to give logits for, and no others.
@@ -65,9 +69,13 @@ class Dynamics(nn.Module):
         if wanted is not None:
             rows = jnp.concatenate([1 + wanted.video, 1 + split + wanted.audio], axis=1)
             split = wanted.video.shape[1]
-        x, present = self.features(*args, rows=rows, **kwargs)
+        x, present = self.features(*args, rows=rows, before=before, **kwargs)
         video, audio = jnp.split(x[:, :, 1:] if wanted is None else x, [split], axis=2)
-        return Logits(self.video_head(video), self.audio_head(audio)), present
+        if wanted is not None:
+            before = jax.tree.map(lambda b, rows: take(b, rows, 1), before, wanted)
+        video = self.video_head(video) + _where_stays(before.video, self.video_stay(video), self.cfg.video_codes)
+        audio = self.audio_head(audio) + _where_stays(before.audio, self.audio_stay(audio), self.cfg.audio_codes)
+        return Logits(video, audio), present
 
     def features(
         self,
@@ -114,6 +122,11 @@ class Dynamics(nn.Module):
         level = c.corruption_levels + 1 if level_BT is None else level_BT
         level = self.level_embed(jnp.broadcast_to(level, tokens.video.shape[:2]))
         return x + level[:, :, None]
+
+
+def _where_stays(before: jax.Array, logit: jax.Array, codes: int) -> jax.Array:
+    """[..., codes]: the logit [..., 1] at the code of `before` int32 [...], zero at the others and where that is -1."""
+    return jnp.where(jnp.arange(codes) == before[..., None], logit, 0.0)
 
 
 def _select(kv: jax.Array, prompt_id_BT: jax.Array) -> jax.Array:

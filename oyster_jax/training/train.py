@@ -22,6 +22,7 @@ from oyster_jax.models.world_model import SCHEMA, World, save_world, unroll_laye
 from oyster_jax.sampling.rollout import prefill, rollout, tokenize
 from oyster_jax.training.loop import run_stage
 from oyster_jax.training.tasks import Sample, Task, make_tasks
+from oyster_jax.training.tasks.dynamics import Codebooks
 from oyster_jax.training.tokens import PAD, cache_tokens, token_arrays
 from oyster_jax.types import Clip, Observation
 
@@ -79,6 +80,7 @@ def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipRea
     arrays, dream = ("video", "audio", "action"), None
     if task.name == "dynamics":
         dream = make_dream(world, reader, mesh, experiment.seed)
+        task = replace(task, codebooks=code_vectors(world))
         with tqdm(total=int(reader.frames.sum()), desc="encoding", unit="frame", dynamic_ncols=True) as bar:
             folder, options = cache_tokens(
                 world, reader, workdir, experiment.train, experiment.seed, progress=bar.update
@@ -96,6 +98,13 @@ def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipRea
     held_out = held_out_batch(reader, replace(options, batch=task.stage.batch))
     media, seed, keep = reader.info.media, experiment.seed, experiment.train.keep
     return run_stage(task, data, held_out, mesh, workdir, config, media, seed, keep, dream)
+
+
+def code_vectors(world: World) -> Codebooks:
+    """What the codes of both tokenizers stand for."""
+    c = world.config.dynamics
+    look_up = lambda part, codes: world.apply(part, jnp.arange(codes), method=lambda m, x: m.quantizer.lookup(x))
+    return Codebooks(look_up("video_tokenizer", c.video_codes), look_up("audio_tokenizer", c.audio_codes))
 
 
 def trained_parts(stage: str, params: dict) -> dict:

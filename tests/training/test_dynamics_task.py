@@ -1,5 +1,6 @@
 """What the dynamics stage hides, corrupts and drops, frame by frame and modality by modality."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,14 @@ import pytest
 
 from oyster_jax.models.dynamics import leading_action
 from oyster_jax.training.losses import masked_cross_entropy
-from oyster_jax.training.tasks.dynamics import corrupt, drop_conditions, random_masks
+from oyster_jax.training.tasks.dynamics import (
+    Codebooks,
+    begin_as_codes,
+    corrupt,
+    drop_conditions,
+    init_dynamics,
+    random_masks,
+)
 from oyster_jax.types import TokenFrame
 
 B, T, N, K = 40, 50, 20, 10
@@ -84,3 +92,35 @@ def test_only_hidden_tokens_are_targets():
     expected = -jax.nn.log_softmax(logits)[0, 1, 2, 1]
     np.testing.assert_allclose(masked_cross_entropy(logits, tokens, mask), expected, rtol=1e-6)
     assert masked_cross_entropy(logits, tokens, mask & False) == 0
+
+
+def test_codes_that_stand_for_alike_things_begin_alike_and_so_does_what_stood_with_what_comes(config):
+    """Distances between codes carry over to tables and heads; sizes, and what stands for "no frame", stay."""
+    rng, c = np.random.default_rng(0), config.dynamics
+    books = Codebooks(*(rng.normal(2, 1, (n, 5)).astype(np.float32) for n in (c.video_codes, c.audio_codes)))
+    fresh = nn.unbox(boxed := init_dynamics(config, jax.random.key(0)))
+    begun = nn.unbox(begin_as_codes(boxed, books, jax.random.key(1)))
+    assert jax.tree.map(jnp.shape, begun) == jax.tree.map(jnp.shape, fresh)
+    distances = lambda x: np.linalg.norm(x[:, None] - x[None], axis=-1)
+    ratio = lambda x, y: np.divide(x, y, where=~np.eye(len(x), dtype=bool), out=np.full(x.shape, np.nan))
+    for modality, book in zip(Codebooks._fields, books):
+        tables = lambda p, m=modality, n=len(book): (
+            np.asarray(p[f"{m}_embed"]["embedding"]),
+            np.asarray(p[f"{m}_before"]["embedding"])[:n],
+            np.asarray(p[f"{m}_head"]["kernel"]).T,
+        )
+        for new, old in zip(tables(begun), tables(fresh)):
+            spread = ratio(distances(new), distances(book))
+            assert np.nanstd(spread) < 1e-3 * np.nanmean(spread)
+            np.testing.assert_allclose((new**2).sum(-1).mean(), (old**2).sum(-1).mean(), rtol=0.02)
+        _, before, head = tables(begun)
+        alike = (book - book.mean(0)) @ (book - book.mean(0)).T
+        assert np.corrcoef((before @ head.T).ravel(), alike.ravel())[0, 1] > 0.999
+        last = lambda p, m=modality: p[f"{m}_before"]["embedding"][-1]
+        np.testing.assert_array_equal(last(begun), last(fresh))
+    same = {
+        k
+        for k in fresh
+        if all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(fresh[k]), jax.tree.leaves(begun[k])))
+    }
+    assert same == fresh.keys() - {f"{m}_{part}" for m in Codebooks._fields for part in ("embed", "before", "head")}

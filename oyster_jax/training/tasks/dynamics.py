@@ -5,7 +5,7 @@ The *committed* stream passes clean (or, for robustness, corrupted) tokens once 
 target. Latent actions come from the cache, or (`cotrain_latent`) from a latent action model trained in the same step.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -31,11 +31,22 @@ class Conditions(NamedTuple):
     prompt_id: jax.Array  # int32 [B, T]
 
 
+class Codebooks(NamedTuple):
+    """The vectors that each tokenizer's codes stand for, float32 [codes, code_dim]."""
+
+    video: jax.Array
+    audio: jax.Array
+
+
 @dataclass(frozen=True)
 class DynamicsTask:
+    """codebooks: what the tokenizers' codes stand for, for the parameters to begin with; None: as if codes had nothing
+    to do with each other. See `begin_as_codes`."""
+
     world: WorldConfig
     train: TrainConfig
     name: str = "dynamics"
+    codebooks: Codebooks | None = field(default=None, compare=False)
 
     @property
     def stage(self) -> StageConfig:
@@ -58,6 +69,8 @@ class DynamicsTask:
 
     def init(self, key: jax.Array) -> dict:
         params = init_dynamics(self.world, key)
+        if self.codebooks:
+            params = begin_as_codes(params, self.codebooks, jax.random.fold_in(key, 2))
         if self.latent:
             return {"dynamics": params, "latent_action": self.latent.init(jax.random.fold_in(key, 1))}
         return params
@@ -118,6 +131,39 @@ def init_dynamics(world: WorldConfig, key: jax.Array) -> dict:
         return model(tokens, masked, action, zero, zero, prompts, zero, before=tokens)
 
     return Dynamics(c).init(key, method=once)["params"]
+
+
+def begin_as_codes(params: dict, codebooks: Codebooks, key: jax.Array) -> dict:
+    """The (boxed) parameters with tables and heads that begin as the codes' vectors, turned at random into the model's
+    width and of the size that they would have.
+
+    Codes that stand for alike patches are then alike from the first step on, and what is learnt about frequent ones
+    holds for rare ones. What stood before and what is predicted share one turn: likeliest at first is what is alike.
+    """
+
+    def turned(key, book, width):
+        """The code vectors, centred, in `width` features; 1 is the mean square of their lengths."""
+        book = book - book.mean(0)
+        turn = jnp.linalg.qr(jax.random.normal(key, (max(book.shape[1], width), book.shape[1])))[0][:width].T
+        vectors = book @ turn
+        return vectors * jax.lax.rsqrt(jnp.mean(jnp.sum(vectors**2, -1)))
+
+    def fill(name, leaf, vectors, axis=0):
+        """`vectors` as the first entries along `axis`, as long as those that are there."""
+        box = out[name][leaf]
+        old = jnp.moveaxis(box.unbox(), axis, 0)
+        size = jnp.sqrt(jnp.mean(jnp.sum(old**2, -1)))
+        new = jnp.concatenate([size * vectors, old[len(vectors) :]])
+        out[name] = out[name] | {leaf: box.replace_boxed(jnp.moveaxis(new, 0, axis))}
+
+    out = dict(params)
+    for modality, book, own_key in zip(Codebooks._fields, codebooks, jax.random.split(key)):
+        width = out[f"{modality}_embed"]["embedding"].unbox().shape[-1]
+        now, before = (turned(k, book, width) for k in jax.random.split(own_key))
+        fill(f"{modality}_embed", "embedding", now)
+        fill(f"{modality}_before", "embedding", before)
+        fill(f"{modality}_head", "kernel", before, axis=1)
+    return out
 
 
 def token_frames(batch: Batch) -> TokenFrame:
