@@ -24,6 +24,7 @@ from jax.tree_util import Partial
 
 import oyster_jax as oyster
 from oyster_jax.evaluation.metrics import bootstrap
+from oyster_jax.evaluation.reef_episodes import scene_prompts
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_sound import PITCHES
 from oyster_jax.types import KV
@@ -131,9 +132,7 @@ def play(step: Callable, choose: Callable, state, obs, key: jax.Array, frames: i
 
 def dreamt_prompts(world: oyster.World, count: int) -> KV:
     """So many of the scenes' prompts, spread evenly over all of them."""
-    scenes = [SCENES[i * len(SCENES) // count] for i in range(count)]
-    each = [oyster.encode_prompt(world, reef.caption(scene)) for scene in scenes]
-    return jax.tree.map(lambda *x: jnp.concatenate(x), *each)
+    return scene_prompts(world, tuple(SCENES[i * len(SCENES) // count] for i in range(count)))
 
 
 @jax.jit

@@ -19,6 +19,7 @@ from absl import app, flags
 import oyster_jax as oyster
 from oyster_jax.evaluation import plots, reef_sight
 from oyster_jax.evaluation.metrics import psnr
+from oyster_jax.evaluation.reef_episodes import scene_prompts
 from oyster_jax.sampling.script import world_actions
 from oyster_jax.sims import reef
 
@@ -63,16 +64,13 @@ def main(_):
         own = world.config.sampling
         guided = replace(own, guidance=replace(own.guidance, prompt=values.prompt_guidance))
         world = replace(world, config=replace(world.config, sampling=guided))
-    captions = [reef.caption(s) for s in SCENES]
-    prompts = lambda texts: jax.tree.map(
-        lambda *x: jnp.concatenate(x), *[oyster.encode_prompt(world, text) for text in texts]
-    )
+    captions, prompts = [reef.caption(s) for s in SCENES], scene_prompts(world)
+    some = lambda scenes: jax.tree.map(lambda x: x[np.array(scenes)], prompts)
     key, rng = jax.random.key(values.seed), np.random.default_rng(values.seed)
     actions = jnp.asarray(world_actions(world, "random", 2 * FRAMES, values.seed))
 
     now, then = np.arange(len(SCENES)), rng.permutation(len(SCENES))
-    asked = prompts(captions), prompts([captions[i] for i in then])
-    video = np.asarray(play(world, key, *asked, actions))
+    video = np.asarray(play(world, key, prompts, some(then), actions))
     hits = {
         "first_frame": right(video[:, 0], now),
         "after_2_s": right(video[:, FRAMES], now),
@@ -82,14 +80,14 @@ def main(_):
 
     pick = rng.choice(len(SCENES), 4)
     images = jnp.stack([reef.reset(jax.random.key(i), SCENES[j])[1].video for i, j in enumerate(pick)])
-    none = prompts([""] * 4)
+    none = jax.tree.map(lambda x: jnp.repeat(x, 4, axis=0), oyster.encode_prompt(world))
     begun = np.asarray(play(world, key, none, none, actions, images))
     kept = [psnr(a, np.asarray(b)) for a, b in zip(begun[:, 0], images)]
     rows |= {f"from an image {i}": np.concatenate([images[i][None], begun[i]]) for i in range(2)}
 
-    two = [captions[0], captions[-1]]
-    both = np.asarray(play(world, key, prompts(two), prompts(two), actions, images[0]))
-    rows |= {f"image 0, {caption}": film for caption, film in zip(two, both)}
+    two = [0, len(SCENES) - 1]
+    both = np.asarray(play(world, key, some(two), some(two), actions, images[0]))
+    rows |= {f"image 0, {captions[i]}": film for i, film in zip(two, both)}
     plots.contact_sheet(Path(values.out), rows, columns=12, stride=5)
     print(
         json.dumps(

@@ -11,25 +11,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.config import SamplingConfig
 from oyster_jax.data.dataset import write_json
 from oyster_jax.data.sources import reef as source
-from oyster_jax.errors import OysterError
 from oyster_jax.evaluation import plots, reef_sight
+from oyster_jax.evaluation.effects import effects
 from oyster_jax.evaluation.metrics import changed_mask, log_mel_distance, psnr_each, ssim
+from oyster_jax.evaluation.reef_episodes import check_reef, opening, scene_index, scene_prompts
 from oyster_jax.evaluation.report import numbers
 from oyster_jax.evaluation.tokenizers import reconstruct
 from oyster_jax.media import write_video
-from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World
-from oyster_jax.sampling.rollout import encode_prompt, prefill, set_prompt, step
+from oyster_jax.sampling.rollout import prefill, set_prompt, step
 from oyster_jax.sims import reef
-from oyster_jax.types import KV, Clip, Observation
+from oyster_jax.types import KV, Observation
 
 MARKS = (1, 2, 10, 30, 60)  # seconds after which curves are summed up
+MOMENTS = 3  # for each episode of a match, from which every value of every action is tried
 NEAR = 8.0  # pixels from its true place within which a thing counts as recalled
 
 
@@ -61,36 +61,23 @@ def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
 
     Raises OysterError for a world that is not of the reef, or that has no dynamics.
     """
-    if (world.config.media, world.config.actions) != (reef.MEDIA, reef.ACTIONS):
-        raise OysterError("this world has other sizes, rates or actions than the reef, which it cannot be matched with")
-    if "dynamics" not in world.params:
-        raise OysterError("this world has no trained dynamics; train that stage and export again")
+    check_reef(world)
     frames = round(options.seconds * world.config.media.fps)
     keys = jax.random.split(jax.random.key(options.seed), options.worlds + 1)
     length, given = options.context + frames, options.context
     asked = reef.HELD_OUT if options.held_out else reef.SEEN
     played = jax.device_get(jax.lax.map(lambda key: source.play(key, 0.5, length, asked, options.idle), keys[1:]))
-    scenes = np.stack(played.scene, -1)
-    scene_id = (scenes[:, :, None] == np.array(reef.ALL_SCENES)).all(-1).argmax(-1)
-    texts = np.stack([prompt_bytes(reef.caption(scene)) for scene in reef.ALL_SCENES])
-    start = Clip(
-        played.video[:, :given],
-        played.audio[:, :given],
-        played.action[:, :given],
-        np.broadcast_to(texts, (options.worlds, *texts.shape)),
-        scene_id[:, :given].astype(np.int32),
-    )
-    prompts = [encode_prompt(world, reef.caption(scene)) for scene in reef.ALL_SCENES]
-    prompts = jax.tree.map(lambda *x: jnp.concatenate(x), *prompts)
+    start, prompts = opening(played, given), scene_prompts(world)
     state, _ = jax.jit(prefill)(world, keys[0], start)
     follow = jax.jit(_follow, static_argnames="sampling")
-    told = np.moveaxis(played.action[:, given - 1 : -1], 1, 0), np.moveaxis(scene_id[:, given:], 1, 0)
+    told = played.action[:, given - 1 : -1], scene_index(played.state.scene)[:, given:]
+    told = (np.moveaxis(x, 1, 0) for x in told)
     made = jax.device_get(follow(world, state, *told, prompts, options.sampling))
     return Match(
         Observation(played.video[:, given:], played.audio[:, given:]),
         Observation(*(np.moveaxis(x, 0, 1) for x in made)),
         played.video[:, given - 1],
-        reef.Scene(*(x[:, given:] for x in played.scene)),
+        reef.Scene(*(x[:, given:] for x in played.state.scene)),
         {name: played.truth[name][:, given:] for name in ("body", "creature")},
     )
 
@@ -242,6 +229,8 @@ def evaluate_match(
             sound_curve(audio, match.truth.audio, media.sample_rate, fps), fps, axis=1
         )
     report = {name: {k: summary(v, fps) for k, v in own.items()} for name, own in curves.items()}
+    log("what each action does")
+    report["effects"] = effects(world, MOMENTS * options.worlds, options.seed, options.sampling)
     report["frames_until_prompt_is_followed"] = frames_until_followed(curves["world"], match.scene)
     report["options"] = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "sampling"}
     report = numbers(report)

@@ -20,7 +20,7 @@ def match():
     played = jax.tree.map(lambda *x: np.stack(x)[:, 1:], *played)
     shown = Observation(played.video, played.audio)
     places = {name: played.truth[name] for name in ("body", "creature")}
-    return simulator.Match(shown, shown, played.video[:, 0], played.scene, places)
+    return simulator.Match(shown, shown, played.video[:, 0], played.state.scene, places)
 
 
 def test_a_perfect_world_is_perfect(match):

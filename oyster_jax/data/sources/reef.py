@@ -64,13 +64,13 @@ class Frames(NamedTuple):
     video: jax.Array
     audio: jax.Array
     action: jax.Array
-    scene: reef.Scene
+    state: reef.ReefState
     truth: dict[str, jax.Array]
 
 
 def _clip(frames: Frames) -> RawClip:
     """One prompt for each stretch of frames with the same scene."""
-    scenes = np.stack(frames.scene, axis=1)
+    scenes = np.stack(frames.state.scene, axis=1)
     changes = np.any(scenes[1:] != scenes[:-1], axis=1)
     prompt_id = np.concatenate([[0], np.cumsum(changes)]).astype(np.int32)
     starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
@@ -168,4 +168,4 @@ def play(key, random_share, length: int = EPISODE_FRAMES, scenes: tuple = reef.S
         "events": jax.vmap(reef.events)(states),
         "random": moods.random,
     }
-    return Frames(video, audio, moods.action, states.scene, truth)
+    return Frames(video, audio, moods.action, states, truth)
