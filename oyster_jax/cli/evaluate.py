@@ -11,7 +11,8 @@ actions.
 With --match: rolls a world of the reef out for so many seconds beside the simulator, under the same actions and prompts
 of fresh episodes. Writes match.json, curves over time, a sheet and films: PSNR and SSIM, what can be seen (hour,
 weather, water, swimmer, creature), sharpness and sound, beside a frozen frame, the bare bay and the tokenizer alone.
-Then every value of every action is tried from the same moments, to count the actions whose effects can be told apart.
+Whether sounds begin when their causes are seen. Then every value of every action is tried from the same moments, to
+count the actions whose effects can be told apart.
 """
 
 from dataclasses import replace

@@ -21,6 +21,7 @@ from oyster_jax.evaluation.effects import effects
 from oyster_jax.evaluation.metrics import changed_mask, log_mel_distance, psnr_each, ssim
 from oyster_jax.evaluation.reef_episodes import check_reef, opening, scene_index, scene_prompts
 from oyster_jax.evaluation.report import numbers
+from oyster_jax.evaluation.sync import sync
 from oyster_jax.evaluation.tokenizers import reconstruct
 from oyster_jax.media import write_video
 from oyster_jax.models.world_model import World
@@ -229,6 +230,9 @@ def evaluate_match(
             sound_curve(audio, match.truth.audio, media.sample_rate, fps), fps, axis=1
         )
     report = {name: {k: summary(v, fps) for k, v in own.items()} for name, own in curves.items()}
+    log("sight and sound")
+    heard_beside = {"world": match.made.audio, "tokenizer": heard, "truth": match.truth.audio}
+    report["sync"] = {name: sync(rivals[name], audio) for name, audio in heard_beside.items()}
     log("what each action does")
     report["effects"] = effects(world, MOMENTS * options.worlds, options.seed, options.sampling)
     report["frames_until_prompt_is_followed"] = frames_until_followed(curves["world"], match.scene)

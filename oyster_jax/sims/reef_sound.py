@@ -54,7 +54,7 @@ def _hiss(t, seed):
 
 
 # Peaks add up to less than 1 with a note and the ambience on top: nothing ever clips.
-_RECORDINGS = np.stack(
+RECORDINGS = np.stack(
     [
         _struck(THUD_FRAMES, 0.24, _thud),
         _struck(CHIME_FRAMES, 0.2, _chime),
@@ -77,7 +77,8 @@ def _rain() -> np.ndarray:
     return ((noise + np.roll(noise, 1)) * 0.6).reshape(LOOP, SAMPLES).astype(np.float32)  # softened a little
 
 
-_SONG = np.stack([_tone((hz, 0.16), (2 * hz, 0.04), (3 * hz, 0.015)) for hz in PITCHES])
+LOUDEST = 0.16  # amplitude of a note's lowest partial, once it has risen
+_SONG = np.stack([_tone((hz, LOUDEST), (2 * hz, 0.04), (3 * hz, 0.015)) for hz in PITCHES])
 _SWELL = _tone((105, 0.02), (165, 0.012))
 _DUSK = _tone((180, 0.014), (270, 0.010), (450, 0.006))
 _CRICKETS = _tone((3000, 0.045)) * (0.5 - 0.5 * np.cos(2 * np.pi * 30 * _N / _RATE)).astype(np.float32)
@@ -113,5 +114,5 @@ def sound(level, target, age, clock) -> jax.Array:
     """
     held = jnp.sum(glide(level, target) * _held_waves(clock), axis=0)
     ages = jnp.minimum(age[:, None] + _N, SILENT)
-    struck = jnp.take_along_axis(jnp.asarray(_RECORDINGS), ages, axis=1)
+    struck = jnp.take_along_axis(jnp.asarray(RECORDINGS), ages, axis=1)
     return held + jnp.sum(struck, axis=0)
