@@ -308,6 +308,7 @@ class DynamicsConfig:
     transformer: TransformerConfig = TransformerConfig()
     text: TextEncoderConfig = TextEncoderConfig()
     video_tokens: int = 64  # *
+    video_columns: int = 8  # *, of the grid that the picture's tokens make
     audio_tokens: int = 8  # *
     video_codes: int = 1000  # *
     audio_codes: int = 1000  # *

@@ -124,6 +124,7 @@ def resolve(experiment: ExperimentConfig, media: MediaSpec, actions: ActionSpace
     dynamics = dataclasses.replace(
         experiment.dynamics,
         video_tokens=video.tokens,
+        video_columns=video.width // video.patch,
         audio_tokens=audio.tokens,
         video_codes=video.quantizer.codebook_size,
         audio_codes=audio.quantizer.codebook_size,

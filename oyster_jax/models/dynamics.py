@@ -34,10 +34,13 @@ class Dynamics(nn.Module):
         self.video_embed = embed(c.video_codes, t.width)
         self.audio_embed = embed(c.audio_codes, t.width)
         self.action_embed = [embed(n + 1, t.width) for n in c.action_sizes]  # the last entry is "no action"
-        # What stood in a token's place in the frame before, seen while that token is predicted; last comes "no frame".
+        # What stood in a token's place in the frame before; last comes "no frame".
         self.video_before = embed(c.video_codes + 1, t.width)
         self.audio_before = embed(c.audio_codes + 1, t.width)
+        kernel_init = nn.with_logical_partitioning(nn.initializers.normal(0.02), (None, None, "embed", None))
+        self.around = nn.Conv(t.width, (3, 3), use_bias=False, dtype=t.dtype, kernel_init=kernel_init)
         self.mask_token = table(self, "mask_token", (2, t.width))  # one for each modality
+        self.changed = table(self, "changed", (2, t.width))  # a token that is another one than before
         self.place = table(self, "place", (c.frame_tokens, t.width))
         self.level_embed = embed(c.corruption_levels + 2, t.width)  # clean, corrupted 1 .. levels, being predicted
         self.text = TextEncoder(c.text)
@@ -89,7 +92,8 @@ class Dynamics(nn.Module):
         past: Past | None = None,
         past_mask: jax.Array | None = None,
         rows: jax.Array | None = None,
-        before: TokenFrame | None = None,
+        *,
+        before: TokenFrame,
     ) -> tuple[jax.Array, Past]:
         """What the logits are made of, [B, T, 1 + N + K, D], and the present's K/V.
 
@@ -98,27 +102,36 @@ class Dynamics(nn.Module):
         level_BT: corruption level of committed frames, 0 for clean; None for frames that are being predicted.
         prompt, prompt_id_BT: from `read_prompt`, and which entry is in force at each frame.
         past, past_mask, rows: as for `STTransformer`.
-        before: with `masked`, the tokens of the frame before each frame, int32 of the same shapes, -1 for none.
+        before: the tokens of the frame before each frame, int32 of the same shapes, -1 for none.
         """
         x = self._embed(tokens, masked, before, action_BTA, level_BT)
         force = jax.tree.map(lambda a: _select(a, prompt_id_BT), prompt)
         return self.transformer(x, position_BT, past, past_mask, force, rows=rows)
 
-    def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, before: TokenFrame | None, action_BTA, level_BT):
+    def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, before: TokenFrame, action_BTA, level_BT):
         c = self.cfg
         video, audio = self.video_embed(tokens.video), self.audio_embed(tokens.audio)
+        # Most tokens stay what they were. Found by attention alone, that takes half the layers and most of the
+        # training; told at once, every layer can go into what changes.
+        video_before = self.video_before(jnp.where(before.video < 0, c.video_codes, before.video))
+        audio_before = self.audio_before(jnp.where(before.audio < 0, c.audio_codes, before.audio))
         if masked is not None:
             video = jnp.where(masked.video[..., None], self.mask_token[0], video)
             audio = jnp.where(masked.audio[..., None], self.mask_token[1], audio)
-            # Most tokens stay what they were. Found by attention alone, that takes half the layers and most of the
-            # training; told at once, every layer can go into what changes.
-            video += self.video_before(jnp.where(before.video < 0, c.video_codes, before.video))
-            audio += self.audio_before(jnp.where(before.audio < 0, c.audio_codes, before.audio))
-        action = jnp.zeros((*tokens.video.shape[:2], c.transformer.width))
+            # What moves comes from next door.
+            grid = video_before.reshape(*video.shape[:2], -1, c.video_columns, c.transformer.width)
+            video += self.around(grid).reshape(video.shape)
+        else:
+            # When something last moved tells when it will again, and nothing else in a committed frame says it.
+            video += self.changed[0] * (tokens.video != before.video)[..., None]
+            audio += self.changed[1] * (tokens.audio != before.audio)[..., None]
+        video, audio = video + video_before, audio + audio_before
+        action = jnp.zeros((*tokens.video.shape[:2], 1, c.transformer.width))
         for i, (size, factor) in enumerate(zip(c.action_sizes, self.action_embed)):
-            value = action_BTA[..., i]
+            value = action_BTA[..., i, None]
             action += factor(jnp.where(value < 0, size, value))
-        x = jnp.concatenate([action[:, :, None], video, audio], axis=2) + self.place
+        # Every token hears of the action at once, and the action has a token of its own.
+        x = jnp.concatenate([jnp.zeros_like(action), video, audio], axis=2) + action + self.place
         level = c.corruption_levels + 1 if level_BT is None else level_BT
         level = self.level_embed(jnp.broadcast_to(level, tokens.video.shape[:2]))
         return x + level[:, :, None]
@@ -140,3 +153,8 @@ def leading_action(action_BTA: jax.Array) -> jax.Array:
     Clips store `action[t]`, chosen on seeing frame t; token frame t carries `action[t-1]`.
     """
     return jnp.concatenate([jnp.full_like(action_BTA[:, :1], -1), action_BTA[:, :-1]], axis=1)
+
+
+def frame_before(tokens_BTN: jax.Array) -> jax.Array:
+    """The tokens of the frame before each frame, int32 [B, T, N]; -1 before the first."""
+    return jnp.pad(tokens_BTN[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=-1)

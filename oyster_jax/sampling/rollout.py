@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from oyster_jax.config import SamplingConfig
 from oyster_jax.errors import check
 from oyster_jax.models.audio_tokenizer import AudioState, initial_state
-from oyster_jax.models.dynamics import Logits, leading_action
+from oyster_jax.models.dynamics import Logits, frame_before, leading_action
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.video_tokenizer import frame_positions, to_uint8
 from oyster_jax.models.world_model import World
@@ -142,7 +142,8 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
     prompts = world.apply("dynamics", clip.prompt, method="read_prompt")
     level = jnp.zeros((batch, frames), jnp.int32)
     told = (tokens, None, leading_action(action), level, position, prompts, clip.prompt_id)
-    _, present = world.apply("dynamics", *told, method="features")
+    before = jax.tree.map(frame_before, tokens)
+    _, present = world.apply("dynamics", *told, before=before, method="features")
     pixels, video = world.apply("video_tokenizer", tokens.video, position, method="decode")
     sound, audio = world.apply("audio_tokenizer", tokens.audio, method="decode")
     last = clip.prompt_id[:, -1]

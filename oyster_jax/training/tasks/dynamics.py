@@ -15,7 +15,7 @@ import numpy as np
 from oyster_jax.config import MAX_PROMPT_BYTES, WorldConfig
 from oyster_jax.config_dict import to_dict
 from oyster_jax.config_experiment import StageConfig, TrainConfig
-from oyster_jax.models.dynamics import Dynamics, Logits, leading_action
+from oyster_jax.models.dynamics import Dynamics, Logits, frame_before, leading_action
 from oyster_jax.models.video_tokenizer import frame_positions
 from oyster_jax.sampling.maskgit import mask_ratio
 from oyster_jax.training.losses import cross_entropy, masked_cross_entropy
@@ -192,16 +192,12 @@ def two_streams(
     action = leading_action(batch["action"])
     prompts = apply(batch["prompt"], method="read_prompt")
     level = jnp.zeros((batch_size, frames), jnp.int32) if level_BT is None else level_BT
-    _, present = apply(past or tokens, None, action, level, position, prompts, batch["prompt_id"], method="features")
-    told = conditions or Conditions(action, batch["prompt_id"])
     before = jax.tree.map(frame_before, past or tokens)
+    committed = (past or tokens, None, action, level, position, prompts, batch["prompt_id"])
+    _, present = apply(*committed, before=before, method="features")
+    told = conditions or Conditions(action, batch["prompt_id"])
     logits, _ = apply(tokens, masked, told.action, None, position, prompts, told.prompt_id, present, before=before)
     return logits
-
-
-def frame_before(tokens_BTN: jax.Array) -> jax.Array:
-    """The tokens of the frame before each frame, int32 [B, T, N]; -1 before the first."""
-    return jnp.pad(tokens_BTN[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=-1)
 
 
 def random_masks(key: jax.Array, tokens: TokenFrame) -> TokenFrame:
