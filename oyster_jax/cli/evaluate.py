@@ -4,6 +4,8 @@
   oyster evaluate --world=runs/reef/world --data=data_reef --out=report --starts=64 --video_steps=4
   oyster evaluate --world=runs/reef/world --match=60 --out=report
 
+Both write index.html, a page to look at and listen to.
+
 With --data: writes report.json, plots and contact sheets. Tokenizers: PSNR and SSIM, whole and on changed pixels,
 beside the static median frame; log-mel distance; codes in use. Dynamics: bits a frame beside two guessers; ΔPSNR of
 actions.

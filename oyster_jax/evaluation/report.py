@@ -1,4 +1,4 @@
-"""The report of a world on held-out data: `report.json`, plots, and contact sheets to look at."""
+"""The report of a world on held-out data: `report.json`, plots, contact sheets, and a page with all of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from oyster_jax.evaluation import plots
 from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits, replay, tokenize_jit
 from oyster_jax.evaluation.latent import latent_report
 from oyster_jax.evaluation.objects import breakout_ball_seen
+from oyster_jax.evaluation.page import write_page
 from oyster_jax.evaluation.tokenizers import evaluate_tokenizers, picture_report, reconstruct, sound_report
 from oyster_jax.media import write_video
 from oyster_jax.models.controls import with_previous
@@ -86,6 +87,10 @@ def evaluate(
         plots.delta_psnr(out / "delta_psnr.png", report["delta_psnr"])
     report = numbers(report)
     write_json(out / "report.json", report)
+    pictures = ["tokenizer.png", "tokenizer_sound.png", "rollout.png", "rollout_sound.png", "delta_psnr.png"]
+    rolled = "rollout" in report
+    title = f"A world of {report['data']}, held out"
+    write_page(out, title, report, ["rollout.mp4"] if rolled else [], pictures if rolled else pictures[:2])
     return report
 
 

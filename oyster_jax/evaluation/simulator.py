@@ -19,6 +19,7 @@ from oyster_jax.data.sources import reef as source
 from oyster_jax.evaluation import plots, reef_sight
 from oyster_jax.evaluation.effects import effects
 from oyster_jax.evaluation.metrics import changed_mask, log_mel_distance, psnr_each, ssim
+from oyster_jax.evaluation.page import write_page
 from oyster_jax.evaluation.reef_episodes import check_reef, opening, scene_index, scene_prompts
 from oyster_jax.evaluation.report import numbers
 from oyster_jax.evaluation.sync import sync
@@ -245,6 +246,9 @@ def evaluate_match(
         rows |= {f"{i}: truth": match.truth.video[i], f"{i}: world": match.made.video[i]}
         write_video(out / f"match_{i}.mp4", match.made.video[i], match.made.audio[i], media.fps, media.sample_rate)
     plots.contact_sheet(out / "match_sheet.png", rows, columns=20, stride=max(1, len(match.scene.time[0]) // 20))
+    films = [f"match_{i}.mp4" for i in range(len(rows) // 2)]
+    title = f"{options.seconds} s beside the reef itself"
+    write_page(out, title, report, films, ["match_sheet.png", "match.png"])
     return report
 
 
