@@ -1,4 +1,4 @@
-"""The embedded reef for two CPU cores: an hour and a quarter for everything.
+"""The embedded reef for two CPU cores: about an hour for everything.
 
 A stepping stone: small enough to try ideas on, trained long enough to answer prompts and controls.
 """
