@@ -1,6 +1,7 @@
 """The embedded reef for two CPU cores: about an hour for everything.
 
-A stepping stone: small enough to try ideas on, trained long enough to answer prompts and controls.
+A stepping stone: small enough to try ideas on, trained long enough to answer controls and most of a prompt (not yet the
+water's colour).
 """
 
 from oyster_jax.config import (
