@@ -14,8 +14,8 @@ from oyster_jax.evaluation.reef_hearing import SOUNDS, listen
 from oyster_jax.sims.reef_map import MEDIA
 
 APART = 200.0  # ms, further apart than this two things have nothing to do with each other
-_FACES = ("open", "sings", "glows", "squints")  # each hides those before it
-_SOUNDS = (None, "call", "chime", "thud")  # that begin with them
+# Which sound begins with which face; each face hides those before it.
+_SOUND_OF = {"open": None, "sings": "call", "glows": "chime", "squints": "thud"}
 
 
 class Onsets(NamedTuple):
@@ -34,9 +34,9 @@ def seen_onsets(video: np.ndarray) -> Onsets:
     shown = reef_sight.background(video)
     hour = np.array(reef_sight.BACKGROUNDS)[shown, 0]
     body = reef_sight.find(video, reef_sight.swimmer(), hour)
-    rank = np.array([_FACES.index(face) for face in reef_sight.FACES])[body.look]
+    rank = np.array([list(_SOUND_OF).index(face) for face in reef_sight.FACES])[body.look]
     frames = 1 + np.flatnonzero((rank[1:] > rank[:-1]) & body.seen[1:] & body.seen[:-1])
-    kind = np.array([SOUNDS.index(_SOUNDS[r]) for r in rank[frames]], int)
+    kind = np.array([SOUNDS.index(_SOUND_OF[reef_sight.FACES[face]]) for face in body.look[frames]], int)
     return Onsets(kind, frames * 1000.0 / float(MEDIA.fps))
 
 

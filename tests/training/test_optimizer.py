@@ -70,7 +70,7 @@ def test_muon_turns_what_lies_within_layers_as_matrices_of_the_model_s_width(con
     assert turned >= 10
 
 
-def test_a_muon_step_is_a_rotation_of_the_size_that_adam_s_would_have(config):
+def test_a_muon_step_is_a_rotation_of_the_size_that_adam_s_would_have():
     """Whatever the gradient's size and shape, each matrix moves by rate x 0.2 in every direction."""
     rng = np.random.default_rng(0)
     optimizer = make_optimizer(StageConfig(steps=10, warmup=0, weight_decay=0, learning_rate=0.1, optimizer="muon"))
