@@ -20,12 +20,13 @@ from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainCon
 
 def get_config():
     # Patches of the bay are learnt one by one; attention between them costs four times the time and teaches less.
-    still = TransformerConfig(layers=0, width=256, heads=4, window=4)
+    read = TransformerConfig(layers=0, width=256, heads=4, window=4)
+    draw = TransformerConfig(layers=0, width=512, heads=4, window=4)
     short = TransformerConfig(layers=2, width=128, heads=4, window=4)
     train = TrainConfig(
         # Small batches of short windows: on two cores more steps teach more than larger ones.
-        video_tokenizer=StageConfig(steps=7000, batch=8, frames=2, learning_rate=2e-3),
-        audio_tokenizer=StageConfig(steps=3000, batch=8, frames=8, learning_rate=2e-3, loud=0.5),
+        video_tokenizer=StageConfig(steps=12000, batch=8, frames=2, learning_rate=2e-3, renew_every=250),
+        audio_tokenizer=StageConfig(steps=3000, batch=8, frames=8, learning_rate=2e-3, loud=0.5, renew_every=250),
         latent_action=StageConfig(steps=1200, batch=4, frames=6, learning_rate=2e-3),
         dynamics=StageConfig(steps=3000, batch=2, frames=16, learning_rate=4e-3, optimizer="muon"),
         motion_weight=0.5,
@@ -34,7 +35,7 @@ def get_config():
     return as_config_dict(
         ExperimentConfig(
             video_tokenizer=VideoTokenizerConfig(
-                patch_layers=1, encoder=still, decoder=still, quantizer=QuantizerConfig(kind="vq", codes=1024, dim=16)
+                patch_layers=1, encoder=read, decoder=draw, quantizer=QuantizerConfig(kind="vq", codes=1024, dim=16)
             ),
             audio_tokenizer=AudioTokenizerConfig(
                 tokens=8, width=96, layers=3, quantizer=QuantizerConfig(kind="vq", codes=1024, dim=16)

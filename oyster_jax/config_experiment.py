@@ -34,6 +34,7 @@ class StageConfig:
     clip_norm: float = 1.0
     ema: float = 0.0  # 0: off
     loud: float = 0.0  # share of windows drawn around loud moments
+    renew_every: int = 0  # of a codebook's tokenizer: steps after which unused codes begin anew, 0: never
     log_every: int = 20
     eval_every: int = 500
     save_every: int = 500
@@ -45,6 +46,7 @@ class StageConfig:
         check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
         kinds = ("adamw", "muon", "sgd")
         check(self.optimizer in kinds, f"optimizer must be 'adamw', 'muon' or 'sgd', got {self.optimizer!r}")
+        check(self.renew_every >= 0, f"renew_every must not be negative, got {self.renew_every}")
         check(0 <= self.loud <= 1 and 0 <= self.ema < 1, "loud must lie in [0, 1], ema in [0, 1)")
 
 
@@ -82,6 +84,8 @@ class TrainConfig:
         for name in ("motion_weight", "steadiness", "labelled_frames", "workers"):
             check(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
         check(0 <= self.cold_share < 1, f"train.cold_share must lie in [0, 1), got {self.cold_share}")
+        for name in ("latent_action", "dynamics"):
+            check(getattr(self, name).renew_every == 0, f"train.{name}.renew_every must be 0: only tokenizers renew")
         check(self.dynamics.loud == 0, "train.dynamics.loud must be 0: tokens do not say how loud they are")
 
 

@@ -10,6 +10,9 @@ import numpy as np
 from oyster_jax.config import QuantizerConfig
 
 
+FRESH_CODE = 0.1  # root mean square of a codebook vector's features when it begins
+
+
 class Quantized(NamedTuple):
     """What quantizing latents [..., code_dim] gives."""
 
@@ -28,7 +31,7 @@ class Quantizer(nn.Module):
         c = self.cfg
         if c.kind == "vq":
             # Only directions count: short vectors turn fast at first, and ever more slowly as they grow.
-            init = nn.with_logical_partitioning(nn.initializers.normal(0.1), ("vocab", None))
+            init = nn.with_logical_partitioning(nn.initializers.normal(FRESH_CODE), ("vocab", None))
             self.codebook = self.param("codebook", init, (c.codes, c.dim))
 
     def __call__(self, z: jax.Array, key: jax.Array | None = None, rounded=0.5) -> Quantized:
@@ -90,6 +93,26 @@ def cosine_vq(z: jax.Array, codebook: jax.Array, commitment: float = 0.25) -> Qu
     stop = jax.lax.stop_gradient
     loss = jnp.mean(jnp.sum((stop(z) - vector) ** 2, -1)) + commitment * jnp.mean(jnp.sum((z - stop(vector)) ** 2, -1))
     return Quantized(z + stop(vector - z), z, code, loss)
+
+
+def renewed(codebook: jax.Array, z: jax.Array, key: jax.Array) -> jax.Array:
+    """The codebook [codes, dim] with every code that none of the latents z [..., dim] chose begun anew at one of them.
+
+    One after another they are drawn, each latent the likelier the farther it lies from any code (k-means++, Arthur and
+    Vassilvitskii 2007), so that what is rare gets a code too. Consumes `key`.
+    """
+    z, known = _unit(z.astype(jnp.float32).reshape(-1, z.shape[-1])), _unit(codebook)
+    nearness = z @ known.T
+    used = jnp.zeros(len(codebook), bool).at[jnp.argmax(nearness, -1)].set(True)
+
+    def begin(i, carry):
+        codebook, far = carry
+        # A draw by logarithms needs none to be zero: where all latents have their code, any one will do.
+        pick = z[jax.random.categorical(jax.random.fold_in(key, i), jnp.log(far + 1e-9))]
+        new = jnp.where(used[i], codebook[i], pick * FRESH_CODE * codebook.shape[1] ** 0.5)
+        return codebook.at[i].set(new), jnp.where(used[i], far, jnp.minimum(far, 1 - z @ pick))
+
+    return jax.lax.fori_loop(0, len(codebook), begin, (codebook, jnp.maximum(1 - nearness.max(-1), 0)))[0]
 
 
 def indecision(logits: jax.Array) -> jax.Array:

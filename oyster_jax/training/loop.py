@@ -24,6 +24,10 @@ from oyster_jax.training.optimizer import make_optimizer
 from oyster_jax.training.tasks.base import Batch, Metrics, Sample, Task
 
 
+RENEW_BATCHES = 16  # that unused codes are told by: codes of rare things must not look unused
+RENEW_SHARE = 0.8  # of a stage's steps: codes that begin later could not be learnt any more
+
+
 class TrainState(NamedTuple):
     step: jax.Array  # int32 []
     params: dict
@@ -68,6 +72,12 @@ def shard_train_step(task: Task, mesh: Mesh):
     return init, step, laid
 
 
+def shard_renew(task: Task, laid: TrainState):
+    """The jitted `(state, batch, key) -> state` that lets unused codes begin anew."""
+    renew = lambda state, batch, key: state._replace(params=task.renew(state.params, batch, key))
+    return jax.jit(renew, out_shardings=laid, donate_argnums=0)
+
+
 def run_stage(
     task: Task,
     train_data: grain.IterDataset,
@@ -99,18 +109,20 @@ def run_stage(
             like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, laid)
             state = checkpoints.restore(like, data)
         with Stop() as stop:
-            state = _train(task, state, train_step, data, held_out, mesh, workdir, media, key, checkpoints, stop, dream)
+            steps = train_step, shard_renew(task, laid)
+            state = _train(task, state, steps, data, held_out, mesh, workdir, media, key, checkpoints, stop, dream)
         checkpoints.wait()
     finally:
         checkpoints.close()
     return state.ema if stage.ema else state.params
 
 
-def _train(task, state, train_step, data, held_out, mesh, workdir, media, key, checkpoints, stop, dream) -> TrainState:
-    stage, step = task.stage, int(state.step)
+def _train(task, state, steps, data, held_out, mesh, workdir, media, key, checkpoints, stop, dream) -> TrainState:
+    stage, step, (train_step, renew) = task.stage, int(state.step), steps
     evaluate = jax.jit(task.evaluate)
     logger = Logger(workdir, task.name, media, stage.steps, step, active=jax.process_index() == 0)
     step_key, eval_key = jax.random.split(jax.random.fold_in(key, 1))
+    renew_key = jax.random.fold_in(key, 2)
     watch = Divergence(task.name, checkpoints)
     clock, since = time.monotonic(), step
     try:
@@ -118,6 +130,8 @@ def _train(task, state, train_step, data, held_out, mesh, workdir, media, key, c
             state, metrics = train_step(state, put_batch(next(data), mesh), step_key)
             step += 1
             watch.see(metrics)
+            if stage.renew_every and step % stage.renew_every == 0 and step <= RENEW_SHARE * stage.steps:
+                state = renew(state, put_batch(many(data, RENEW_BATCHES), mesh), jax.random.fold_in(renew_key, step))
             last = step == stage.steps
             if last or step % stage.log_every == 0:
                 watch.check(step)
@@ -143,6 +157,12 @@ def _train(task, state, train_step, data, held_out, mesh, workdir, media, key, c
     finally:
         logger.close()
     return state
+
+
+def many(data, count: int) -> dict[str, np.ndarray]:
+    """The next batches of an iterator as one."""
+    batches = [next(data) for _ in range(count)]
+    return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
 
 
 class Stop:

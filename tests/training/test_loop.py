@@ -40,6 +40,9 @@ class Line:
     def evaluate(self, params, batch, key):
         return {"loss": self.loss(params, batch, key, 1.0)[0]}, None
 
+    def renew(self, params, batch, key):
+        return {"w": params["w"] + 0.01 * batch["x"].mean(0) + 0.01 * jax.random.normal(key, (3,))}
+
 
 @dataclass(frozen=True)
 class QuickDynamics(DynamicsTask):
@@ -135,8 +138,9 @@ def test_a_resumed_stage_ends_in_the_same_bits(tmp_path, monkeypatch, config, co
 
 
 def test_ctrl_c_keeps_every_finished_step(tmp_path, monkeypatch, config):
-    """Also in the middle of a step, when the state before it has already been given away."""
-    task = Line(STAGE)
+    """Also in the middle of a step, when the state before it has already been given away; and what begins anew
+    between steps does so from the same batches."""
+    task = Line(dataclasses.replace(STAGE, renew_every=1))
     whole = run(task, pipeline(line), tmp_path / "whole", config)
     with monkeypatch.context() as patch:
         cut_off(patch, 5, lambda: signal.raise_signal(signal.SIGINT))
@@ -210,3 +214,11 @@ def test_the_average_follows_the_parameters():
     np.testing.assert_allclose(state.ema["w"], average, rtol=1e-6)
     assert np.abs(average - state.params["w"]).max() > 1e-3
     assert loop.init_state(Line(dataclasses.replace(STAGE, ema=0.0)), jax.random.key(0)).ema is None
+
+
+def test_what_is_unused_begins_anew_while_it_can_still_be_learnt(tmp_path, monkeypatch, config):
+    renewed = []
+    monkeypatch.setattr(Line, "renew", lambda self, params, batch, key: renewed.append(len(batch["x"])) or params)
+    monkeypatch.setattr(loop.jax, "jit", lambda f, **kw: f)
+    run(Line(dataclasses.replace(STAGE, steps=12, renew_every=3)), pipeline(line), tmp_path, config)
+    assert renewed == [2 * loop.RENEW_BATCHES] * 3, "after steps 3, 6 and 9 of 12"

@@ -36,3 +36,7 @@ class Task(Protocol):
     def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, Sample | None]:
         """Held-out metrics, and something to look at and listen to. Consumes `key`."""
         ...
+
+    def renew(self, params: dict, batch: Batch, key: jax.Array) -> dict:
+        """Parameters with what nothing in `batch` uses begun anew. Consumes `key`. For stages with `renew_every`."""
+        ...

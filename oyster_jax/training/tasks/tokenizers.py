@@ -9,8 +9,8 @@ from oyster_jax.config import WorldConfig
 from oyster_jax.config_dict import to_dict
 from oyster_jax.config_experiment import StageConfig, TrainConfig
 from oyster_jax.models.audio_tokenizer import AudioTokenizer
-from oyster_jax.models.video_tokenizer import VideoTokenizer, to_uint8
-from oyster_jax.nn.quantizers import usage
+from oyster_jax.models.video_tokenizer import VideoTokenizer, frame_positions, to_uint8
+from oyster_jax.nn.quantizers import renewed, usage
 from oyster_jax.training.losses import motion_mask, motion_weights, picture_loss, sound_loss, steadiness_loss
 from oyster_jax.training.tasks.base import Batch, Metrics, Sample
 
@@ -48,6 +48,11 @@ class VideoTokenizerTask:
         metrics |= usage(code, self.world.video_tokenizer.quantizer.codebook_size)
         rows = jnp.stack([batch["video"][0], to_uint8(pixels[0])])
         return metrics | {"loss": loss}, Sample(rows, jnp.stack([batch["audio"][0]] * 2))
+
+    def renew(self, params: dict, batch: Batch, key: jax.Array) -> dict:
+        position = frame_positions(*batch["video"].shape[:2])
+        z = self.model.apply({"params": params}, batch["video"], position, method="latents")[0]
+        return with_renewed_codes(params, z, key)
 
     def _loss(self, params, batch, key=None, progress=1.0):
         video = batch["video"]
@@ -101,6 +106,10 @@ class AudioTokenizerTask:
         rows = jnp.stack([batch["audio"][0], jnp.clip(audio[0], -1, 1)])
         return metrics | {"loss": loss}, Sample(jnp.stack([batch["video"][0]] * 2), rows)
 
+    def renew(self, params: dict, batch: Batch, key: jax.Array) -> dict:
+        z = self.model.apply({"params": params}, batch["audio"], method="latents")[0]
+        return with_renewed_codes(params, z, key)
+
     def _loss(self, params, batch, key=None):
         audio, quantized = self.model.apply({"params": params}, batch["audio"], key)
         loss = sound_loss(audio, batch["audio"])
@@ -110,6 +119,14 @@ class AudioTokenizerTask:
             "quantizer_loss": quantized.loss,
         }
         return loss + quantized.loss, metrics, audio, quantized.code
+
+
+def with_renewed_codes(params: dict, z: jax.Array, key: jax.Array) -> dict:
+    """A tokenizer's parameters with the codes that none of the latents z [..., code_dim] chose begun anew; as they are
+    where it has no codebook."""
+    if "quantizer" not in params:
+        return params
+    return params | {"quantizer": {"codebook": renewed(params["quantizer"]["codebook"], z, key)}}
 
 
 def psnr(mean_squared_error: jax.Array) -> jax.Array:
