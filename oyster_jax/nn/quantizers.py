@@ -9,7 +9,6 @@ import numpy as np
 
 from oyster_jax.config import QuantizerConfig
 
-
 FRESH_CODE = 0.1  # root mean square of a codebook vector's features when it begins
 
 

@@ -23,7 +23,6 @@ from oyster_jax.training.logging import Logger
 from oyster_jax.training.optimizer import make_optimizer
 from oyster_jax.training.tasks.base import Batch, Metrics, Sample, Task
 
-
 RENEW_BATCHES = 16  # that unused codes are told by: codes of rare things must not look unused
 RENEW_SHARE = 0.8  # of a stage's steps: codes that begin later could not be learnt any more
 
