@@ -106,12 +106,12 @@ def renewed(codebook: jax.Array, z: jax.Array, key: jax.Array) -> jax.Array:
 
     def begin(i, carry):
         codebook, far = carry
-        # A draw by logarithms needs none to be zero: where all latents have their code, any one will do.
-        pick = z[jax.random.categorical(jax.random.fold_in(key, i), jnp.log(far + 1e-9))]
+        # Rounding may leave a distance below zero; and where all latents have their code, any one will do.
+        pick = z[jax.random.categorical(jax.random.fold_in(key, i), jnp.log(jnp.maximum(far, 1e-9)))]
         new = jnp.where(used[i], codebook[i], pick * FRESH_CODE * codebook.shape[1] ** 0.5)
         return codebook.at[i].set(new), jnp.where(used[i], far, jnp.minimum(far, 1 - z @ pick))
 
-    return jax.lax.fori_loop(0, len(codebook), begin, (codebook, jnp.maximum(1 - nearness.max(-1), 0)))[0]
+    return jax.lax.fori_loop(0, len(codebook), begin, (codebook, 1 - nearness.max(-1)))[0]
 
 
 def indecision(logits: jax.Array) -> jax.Array:
