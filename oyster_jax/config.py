@@ -287,13 +287,14 @@ class TextEncoderConfig:
     """UTF-8 bytes to `tokens` prompt tokens."""
 
     bytes_per_patch: int = 4
+    gram_buckets: int = 2048  # that runs of four bytes are hashed to
     tokens: int = 4
     width: int = 64
     layers: int = 2
     heads: int = 4
 
     def __post_init__(self):
-        check_positive(self, "bytes_per_patch", "tokens", "width", "layers", "heads")
+        check_positive(self, "bytes_per_patch", "gram_buckets", "tokens", "width", "layers", "heads")
         check(
             MAX_PROMPT_BYTES % self.bytes_per_patch == 0,
             f"the {MAX_PROMPT_BYTES} bytes of a prompt are not a multiple of bytes_per_patch {self.bytes_per_patch}",
@@ -317,6 +318,7 @@ class DynamicsConfig:
     cotrain_latent: bool = False  # train the latent action model in this stage instead of before it
     action_dropout: float = 0.1
     prompt_dropout: float = 0.1
+    past_dropout: float = 0.05  # share of frames asked for whole and out of nothing, as a world's first one is
     corruption: float = 0.5  # share of frames whose committed tokens are corrupted in training
     corruption_levels: int = 4  # a frame at level c has a share c / levels * max_corruption of random tokens
     max_corruption: float = 0.2
@@ -325,7 +327,7 @@ class DynamicsConfig:
         _check_layers(self, "transformer")
         check(self.actions in ("true", "latent"), f"dynamics.actions must be 'true' or 'latent', got {self.actions!r}")
         check_positive(self, "corruption_levels")
-        for name in ("action_dropout", "prompt_dropout", "corruption", "max_corruption"):
+        for name in ("action_dropout", "prompt_dropout", "past_dropout", "corruption", "max_corruption"):
             check(0 <= getattr(self, name) <= 1, f"dynamics.{name} is a share between 0 and 1")
 
     @property

@@ -24,8 +24,19 @@ def prompt_bytes(text: str | bytes) -> np.ndarray:
     return np.frombuffer(raw.ljust(MAX_PROMPT_BYTES, b"\0"), np.uint8)
 
 
+def gram_ids(prompt_BP: jax.Array, buckets: int, size: int = 4) -> jax.Array:
+    """Hashes of the `size` bytes that end at each byte of uint8 [B, P]: int32 [B, P], 0 .. buckets - 1 (hash n-gram
+    embeddings, arXiv 2412.09871, section 3.2.1)."""
+    raw = jnp.pad(prompt_BP.astype(jnp.uint32), ((0, 0), (size - 1, 0)))
+    h = jnp.zeros(prompt_BP.shape, jnp.uint32)
+    for i in range(size):
+        h = h * 1000003 + raw[:, i : i + prompt_BP.shape[1]] + 1
+    # The high bits of a product are the well-mixed ones.
+    return ((((h ^ (h >> 15)) * jnp.uint32(2654435761)) >> 16) % buckets).astype(jnp.int32)
+
+
 class TextEncoder(nn.Module):
-    """Patches of bytes, a small bidirectional transformer, and learned queries that read it.
+    """Patches of bytes and what runs of them hash to, a small bidirectional transformer, and queries that read it.
 
     The empty prompt is the null condition: it has its own learned tokens.
     """
@@ -40,6 +51,10 @@ class TextEncoder(nn.Module):
         patches = MAX_PROMPT_BYTES // c.bytes_per_patch
         letters = embed(256, c.width // 2, "bytes")(prompt_BP.astype(jnp.int32))
         x = dense(c.width, (None, "embed"), "float32", name="patch")(letters.reshape(b, patches, -1))
+        # A word stands in other patches, at other letters of them, after every other word: spelt out by patches alone,
+        # it would have to be learnt at each. What its bytes hash to stays.
+        grams = embed(c.gram_buckets, c.width, "grams")(gram_ids(prompt_BP, c.gram_buckets))
+        x = x + jnp.sum((grams * (prompt_BP > 0)[..., None]).reshape(b, patches, c.bytes_per_patch, -1), axis=2)
         x = x + table(self, "place", (patches, c.width))
         present = jnp.any(prompt_BP.reshape(b, patches, -1) > 0, axis=-1)
         # An empty prompt would leave nothing to attend to; its output is replaced below, so any key will do.

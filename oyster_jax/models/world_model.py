@@ -19,7 +19,7 @@ from oyster_jax.models.dynamics import Dynamics
 from oyster_jax.models.latent_action import LatentActionModel
 from oyster_jax.models.video_tokenizer import VideoTokenizer
 
-SCHEMA = 3  # of the parameters that models have; 3: the dynamics are told what changed and stood next door
+SCHEMA = 4  # of the parameters that models have; 4: the text encoder has a table of hashed runs of bytes
 WORLD_FILE, PARAMS_FILE = "world.json", "params.safetensors"
 
 

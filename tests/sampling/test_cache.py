@@ -55,9 +55,14 @@ def trained(world, clip, history):
         return two_streams(world.config, world.params["dynamics"], batch, tokens, masked, conditions=told)
 
     def call(prompt_id, action, told=None):
-        return run(prompt_id, action, told or Conditions(leading_action(action), prompt_id))
+        return run(prompt_id, action, told or conditions(leading_action(action), prompt_id))
 
     return call
+
+
+def conditions(action, prompt_id, alone=()):
+    """Frames `alone` are told nothing of the past."""
+    return Conditions(action, prompt_id, jnp.zeros(prompt_id.shape, bool).at[:, list(alone)].set(True))
 
 
 def difference(a, b):
@@ -81,7 +86,7 @@ def test_a_late_start_changes_nothing_once_its_past_is_real(sampled, trained, hi
 def test_the_comparison_notices_what_it_should(sampled, trained, history, clip):
     """A prompt or an action one frame late, or a past that forgets the prompt it was made under, shows."""
     action = history[2]
-    told = Conditions(leading_action(action), clip.prompt_id)
+    told = conditions(leading_action(action), clip.prompt_id)
     late_prompt = jnp.roll(clip.prompt_id, 1, axis=1).at[:, 0].set(0)
     assert difference(sampled, trained(late_prompt, action))[0, 5] > 1e-2
     assert difference(sampled, trained(late_prompt, action, told))[0, 6] > 1e-2
@@ -91,12 +96,23 @@ def test_the_comparison_notices_what_it_should(sampled, trained, history, clip):
 def test_dropped_conditions_move_only_the_frame_that_they_are_dropped_from(trained, history, clip):
     """The null condition, as guidance uses it, never reaches what is committed."""
     action = leading_action(history[2])
-    no_action = Conditions(action.at[:, 5].set(-1), clip.prompt_id)
-    no_prompt = Conditions(action, clip.prompt_id.at[:, 5].set(clip.prompt.shape[1]))
+    no_action = conditions(action.at[:, 5].set(-1), clip.prompt_id)
+    no_prompt = conditions(action, clip.prompt_id.at[:, 5].set(clip.prompt.shape[1]))
     for told in (no_action, no_prompt):
         moved = difference(trained(clip.prompt_id, history[2]), trained(clip.prompt_id, history[2], told))
         assert moved[0, 5] > 1e-2  # the other sessions have no prompt there
         assert np.delete(moved, 5, axis=1).max() == 0
+
+
+def test_a_frame_told_nothing_of_the_past_is_a_first_one_and_no_other_moves(world, trained, history, clip):
+    action = leading_action(history[2])
+    plain = trained(clip.prompt_id, history[2])
+    alone = trained(clip.prompt_id, history[2], conditions(action.at[:, 5].set(-1), clip.prompt_id, alone=[5]))
+    assert np.delete(difference(plain, alone), 5, axis=1).max() == 0 and difference(plain, alone)[:, 5].min() > 1e-2
+    tokens, masked, action, prompt_id = jax.tree.map(lambda x: x[:, 5:6], (*history, clip.prompt_id))
+    batch = {"action": action, "prompt": clip.prompt, "prompt_id": prompt_id}
+    first = jax.jit(lambda: two_streams(world.config, world.params["dynamics"], batch, tokens, masked))()
+    assert difference(jax.tree.map(lambda x: x[:, 5:6], alone), first).max() < 1e-4
 
 
 def test_the_ring_keeps_the_last_frames_of_each_session():

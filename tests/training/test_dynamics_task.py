@@ -1,5 +1,7 @@
 """What the dynamics stage hides, corrupts and drops, frame by frame and modality by modality."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -70,14 +72,19 @@ def test_the_claimed_level_is_the_corruption(config, tokens):
     assert (past.video[level == 0] == 0).all()
 
 
-def test_conditions_are_dropped_per_frame_and_each_by_itself():
+def test_conditions_are_dropped_per_frame_and_each_by_itself(config):
     rng = np.random.default_rng(0)
     batch = {
         "action": jnp.asarray(rng.integers(0, 3, (B, T, 2))),
         "prompt": jnp.zeros((B, 3, 8), jnp.uint8),
         "prompt_id": jnp.asarray(rng.integers(0, 3, (B, T))),
     }
-    told = drop_conditions(jax.random.key(3), batch, 0.1, 0.3)
+    shares = dataclasses.replace(config.dynamics, action_dropout=0.1, prompt_dropout=0.3, past_dropout=0.2)
+    told = drop_conditions(jax.random.key(3), batch, shares)
+    alone = np.asarray(told.alone)
+    assert abs(alone.mean() - 0.2) < 0.03 and (told.action[alone] == -1).all(), "no action leads to a first frame"
+    told = drop_conditions(jax.random.key(3), batch, dataclasses.replace(shares, past_dropout=0.0))
+    assert not told.alone.any()
     no_action, no_prompt = np.asarray((told.action == -1).all(-1))[:, 1:], np.asarray(told.prompt_id == 3)[:, 1:]
     assert abs(no_action.mean() - 0.1) < 0.03 and abs(no_prompt.mean() - 0.3) < 0.03
     assert abs((no_action & no_prompt).mean() - 0.03) < 0.02

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oyster_jax.config import MAX_PROMPT_BYTES, WorldConfig
+from oyster_jax.config import MAX_PROMPT_BYTES, DynamicsConfig, WorldConfig
 from oyster_jax.config_dict import to_dict
 from oyster_jax.config_experiment import StageConfig, TrainConfig
 from oyster_jax.models.dynamics import Dynamics, Logits, frame_before, leading_action
 from oyster_jax.models.video_tokenizer import frame_positions
+from oyster_jax.nn.attention import banded_mask
 from oyster_jax.sampling.maskgit import mask_ratio
 from oyster_jax.training.losses import cross_entropy, masked_cross_entropy
 from oyster_jax.training.tasks.base import Batch, Metrics
@@ -29,6 +30,7 @@ class Conditions(NamedTuple):
 
     action: jax.Array  # int32 [B, T, A], the action that led to it
     prompt_id: jax.Array  # int32 [B, T]
+    alone: jax.Array  # bool [B, T], told nothing of the past
 
 
 class Codebooks(NamedTuple):
@@ -102,7 +104,9 @@ class DynamicsTask:
         tokens = token_frames(batch)
         masked = random_masks(mask_key, tokens)
         past, level = corrupt(corrupt_key, tokens, self.world)
-        conditions = drop_conditions(drop_key, batch, c.action_dropout, c.prompt_dropout)
+        conditions = drop_conditions(drop_key, batch, c)
+        # Only where nothing else is told does a prompt have everything to say: elsewhere it is seldom missed.
+        masked = jax.tree.map(lambda m: m | conditions.alone[..., None], masked)
         logits = two_streams(self.world, params, batch, tokens, masked, past, level, conditions)
         video = masked_cross_entropy(logits.video, tokens.video, masked.video)
         audio = masked_cross_entropy(logits.audio, tokens.audio, masked.audio)
@@ -195,8 +199,11 @@ def two_streams(
     before = jax.tree.map(frame_before, past or tokens)
     committed = (past or tokens, None, action, level, position, prompts, batch["prompt_id"])
     _, present = apply(*committed, before=before, method="features")
-    told = conditions or Conditions(action, batch["prompt_id"])
-    logits, _ = apply(tokens, masked, told.action, None, position, prompts, told.prompt_id, present, before=before)
+    told = conditions or Conditions(action, batch["prompt_id"], jnp.zeros((batch_size, frames), bool))
+    before = jax.tree.map(lambda b: jnp.where(told.alone[..., None], -1, b), before)
+    readable = banded_mask(frames, world.dynamics.transformer.window) & ~told.alone[..., None]
+    past = present, readable
+    logits, _ = apply(tokens, masked, told.action, None, position, prompts, told.prompt_id, *past, before=before)
     return logits
 
 
@@ -236,14 +243,15 @@ def corrupt(key: jax.Array, tokens: TokenFrame, world: WorldConfig) -> tuple[Tok
     return TokenFrame(video, swap(keys[2], keys[3], tokens.audio, c.audio_codes)), level
 
 
-def drop_conditions(key: jax.Array, batch: Batch, action_share: float, prompt_share: float) -> Conditions:
-    """Drops action and prompt from some frames, each by itself; the null prompt is the last entry."""
-    action_key, prompt_key = jax.random.split(key)
+def drop_conditions(key: jax.Array, batch: Batch, cfg: DynamicsConfig) -> Conditions:
+    """Drops action, prompt and past from some frames, each by itself; the null prompt is the last entry. A frame
+    without a past has no action that led to it."""
     action = leading_action(batch["action"])
-    frames = action.shape[:2]
-    no_action = jax.random.uniform(action_key, frames) < action_share
-    no_prompt = jax.random.uniform(prompt_key, frames) < prompt_share
+    drop = lambda key, share: jax.random.uniform(key, action.shape[:2]) < share
+    action_key, prompt_key, past_key = jax.random.split(key, 3)
+    alone = drop(past_key, cfg.past_dropout)
     return Conditions(
-        jnp.where(no_action[..., None], -1, action),
-        jnp.where(no_prompt, batch["prompt"].shape[1], batch["prompt_id"]),
+        jnp.where((drop(action_key, cfg.action_dropout) | alone)[..., None], -1, action),
+        jnp.where(drop(prompt_key, cfg.prompt_dropout), batch["prompt"].shape[1], batch["prompt_id"]),
+        alone,
     )
