@@ -21,6 +21,7 @@ from oyster_jax.models.video_tokenizer import VideoTokenizer
 
 SCHEMA = 4  # of the parameters that models have; 4: the text encoder has a table of hashed runs of bytes
 WORLD_FILE, PARAMS_FILE = "world.json", "params.safetensors"
+SHIPPED = Path(__file__).parent.parent / "worlds"
 
 
 MODULES = {
@@ -73,13 +74,19 @@ def unroll_layers(world: World) -> World:
     return World(unroll(world.params), apart(world.config))
 
 
-def save_world(world: World, folder: str | Path, training: dict | None = None) -> None:
-    """Writes the folder that `load` reads: `world.json` and `params.safetensors`. `training` describes the data."""
+def save_world(world: World, folder: str | Path, training: dict | None = None, half: bool = False) -> None:
+    """Writes the folder that `load` reads: `world.json` and `params.safetensors`. `training` describes the data.
+
+    half: floating-point numbers in half the bytes, rounded to float16 (they are float32 again when loaded).
+    """
     from safetensors.numpy import save
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    raw = save(_flatten(world.params))
+    flat = _flatten(world.params)
+    if half:
+        flat = {k: v.astype(np.float16) if v.dtype == np.float32 else v for k, v in flat.items()}
+    raw = save(flat)
     info = {
         "schema": SCHEMA,
         "config": to_dict(world.config),
@@ -90,20 +97,23 @@ def save_world(world: World, folder: str | Path, training: dict | None = None) -
 
 
 def load(folder: str | Path) -> World:
-    """Loads a world, a folder made by `oyster train`.
+    """Loads a world: a folder made by `oyster train`, or one that comes with the package, by its name ("reef").
 
     Raises OysterError if there is none, or if its files are damaged or of another schema.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as load_safetensors
 
-    folder = Path(folder)
+    name, folder = str(folder), Path(folder)
+    if name in shipped() and not folder.exists():
+        folder = SHIPPED / name
     try:
         info = json.loads((folder / WORLD_FILE).read_text())
         raw = (folder / PARAMS_FILE).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise OysterError(
-            f"no world at {folder}: it needs {WORLD_FILE} and {PARAMS_FILE}, as `oyster train` exports"
+            f"no world at {folder}: it needs {WORLD_FILE} and {PARAMS_FILE}, as `oyster train` exports; "
+            f"with the package come: {', '.join(shipped())}"
         ) from None
     except ValueError as e:
         raise OysterError(f"{folder / WORLD_FILE} is not readable JSON ({e}); export the world again") from None
@@ -119,6 +129,11 @@ def load(folder: str | Path) -> World:
     except SafetensorError as e:
         raise OysterError(f"{folder / PARAMS_FILE} is not readable ({e}); export the world again") from None
     return World(params, from_dict(WorldConfig, info["config"], str(folder / WORLD_FILE)))
+
+
+def shipped() -> list[str]:
+    """The names of the worlds that come with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{WORLD_FILE}"))
 
 
 def _replace_files(files: dict[Path, bytes]) -> None:
@@ -151,5 +166,5 @@ def _unflatten(flat: dict[str, np.ndarray]) -> dict:
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[leaf] = jax.numpy.asarray(value)
+        node[leaf] = jax.numpy.asarray(value, np.float32 if value.dtype == np.float16 else value.dtype)
     return tree

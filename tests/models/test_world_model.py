@@ -12,7 +12,7 @@ import pytest
 
 from oyster_jax.config_dict import to_dict
 from oyster_jax.errors import OysterError
-from oyster_jax.models.world_model import World, load, save_world
+from oyster_jax.models.world_model import World, load, save_world, shipped
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,25 @@ def test_a_world_survives_the_disk_bit_for_bit(world, folder, tmp_path):
     for name in ("world.json", "params.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
     assert sorted(p.name for p in folder.iterdir()) == ["params.safetensors", "world.json"]
+
+
+def test_half_the_bytes_load_as_numbers_of_before_rounded(world, tmp_path):
+    save_world(world, tmp_path / "half", half=True)
+    again = load(tmp_path / "half")
+    assert all(a.dtype == b.dtype for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(world)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-7), again.params, world.params)
+    size = lambda folder: (folder / "params.safetensors").stat().st_size
+    save_world(world, tmp_path / "whole")
+    assert size(tmp_path / "half") < 0.6 * size(tmp_path / "whole")
+
+
+def test_a_world_of_the_package_is_loaded_by_name_unless_a_folder_is_called_so(world, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "reef" in shipped() and load("reef").config.actions.size >= 10_000
+    shutil.copytree(folder, "reef")
+    assert load("reef").config == world.config
+    with pytest.raises(OysterError, match=r"no world at atlantis.*reef"):
+        load("atlantis")
 
 
 def test_world_json_says_what_the_world_is(world, folder):
