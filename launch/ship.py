@@ -1,6 +1,6 @@
 """Puts a trained world into the package, in half precision, where `oyster.load("NAME")` finds it.
 
-    python launch/ship.py --world=runs/reef/world --name=reef
+python launch/ship.py --world=runs/reef/world --name=reef
 """
 
 import json

@@ -318,7 +318,7 @@ class DynamicsConfig:
     cotrain_latent: bool = False  # train the latent action model in this stage instead of before it
     action_dropout: float = 0.1
     prompt_dropout: float = 0.1
-    past_dropout: float = 0.05  # share of frames asked for whole and out of nothing, as a world's first one is
+    past_dropout: float = 0.1  # of frames told nothing of the past, as a first one is: prompts are learnt from these
     corruption: float = 0.5  # share of frames whose committed tokens are corrupted in training
     corruption_levels: int = 4  # a frame at level c has a share c / levels * max_corruption of random tokens
     max_corruption: float = 0.2

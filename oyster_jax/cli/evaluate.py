@@ -1,8 +1,8 @@
 """oyster evaluate: measure a world on the held-out episodes of a data folder, or against the simulator it learnt.
 
   oyster evaluate --world=runs/breakout/world --data=data_breakout --out=runs/breakout/report
-  oyster evaluate --world=runs/reef/world --data=data_reef --out=report --starts=64 --video_steps=4
-  oyster evaluate --world=runs/reef/world --match=60 --out=report
+  oyster evaluate --world=reef --data=data_reef --out=report --starts=64 --video_steps=4
+  oyster evaluate --world=reef --match=60 --out=report
 
 Both write index.html, a page to look at and listen to.
 
@@ -24,7 +24,9 @@ from absl import flags
 from oyster_jax.errors import OysterError
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("world", None, "folder of a trained world, as `train` exports it", flag_values=FLAGS)
+flags.DEFINE_string(
+    "world", None, "a world: a folder that `train` exported, or reef, the one shipped", flag_values=FLAGS
+)
 flags.DEFINE_string("data", None, "data folder made by `oyster record`", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "folder for the report", flag_values=FLAGS)
 flags.DEFINE_integer("frames", 2000, "held-out frames for tokenizers and bits", 32, flag_values=FLAGS)

@@ -1,9 +1,9 @@
 """oyster rollout: roll a world out into a video with sound.
 
   oyster rollout --world=runs/breakout/world --seconds=10 --actions='LEFT*20,RIGHT*20,NOOP*10' --out=world.mp4
-  oyster rollout --world=runs/reef/world --prompt='a bay by day in the rain, blue water, a fish' \\
+  oyster rollout --world=reef --prompt='a bay by day in the rain, blue water, a fish' \\
     --event='4:a bay at night under a clear sky, green water, a turtle' --out=world.mp4
-  oyster rollout --world=runs/reef/world --image=start.png --actions=random --out=world.mp4
+  oyster rollout --world=reef --image=start.png --actions=random --out=world.mp4
   oyster rollout --world=runs/breakout/world --data=data_breakout --actions=random --out=world.mp4
 
 A world begins from a held-out clip (--data), from an image, or from nothing but its prompt.
@@ -17,7 +17,9 @@ from oyster_jax.config import SamplingConfig
 from oyster_jax.errors import OysterError
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("world", None, "folder of a trained world, as `train` exports it", flag_values=FLAGS)
+flags.DEFINE_string(
+    "world", None, "a world: a folder that `train` exported, or reef, the one shipped", flag_values=FLAGS
+)
 flags.DEFINE_string("out", "world.mp4", "video file to write", flag_values=FLAGS)
 flags.DEFINE_float("seconds", 10.0, "length", 0.1, 86400, flag_values=FLAGS)
 flags.DEFINE_string("actions", "random", "'random', 'idle', or a script: LEFT*20,RIGHT*20", flag_values=FLAGS)
@@ -45,7 +47,7 @@ def run(values: flags.FlagValues) -> None:
     from oyster_jax.sampling.script import world_actions
 
     if not values.world:
-        raise OysterError("--world is needed: a folder that `oyster train` exported")
+        raise OysterError("--world is needed: a folder that `oyster train` exported, or reef")
     world = load(values.world)
     media = world.config.media
     if not values.seconds > 0:  # not a number

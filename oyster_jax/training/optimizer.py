@@ -29,6 +29,8 @@ def make_optimizer(cfg: StageConfig) -> optax.GradientTransformation:
         # Steps are scaled to the size that AdamW's have (arXiv 2502.16982, section 2.2): one rate serves both.
         descend = contrib.muon(
             schedule(cfg),
+            # What is left to AdamW is learnt at half of Muon's rate: above that, prompts are not.
+            adam_learning_rate=lambda step: schedule(cfg)(step) / 2,
             adam_b2=0.98,
             weight_decay=cfg.weight_decay,
             muon_weight_dimension_numbers=matrices,

@@ -105,8 +105,6 @@ class DynamicsTask:
         masked = random_masks(mask_key, tokens)
         past, level = corrupt(corrupt_key, tokens, self.world)
         conditions = drop_conditions(drop_key, batch, c)
-        # Only where nothing else is told does a prompt have everything to say: elsewhere it is seldom missed.
-        masked = jax.tree.map(lambda m: m | conditions.alone[..., None], masked)
         logits = two_streams(self.world, params, batch, tokens, masked, past, level, conditions)
         video = masked_cross_entropy(logits.video, tokens.video, masked.video)
         audio = masked_cross_entropy(logits.audio, tokens.audio, masked.audio)
