@@ -1,6 +1,6 @@
 """Does an agent that learned inside a world of the reef do better in the reef itself? One JSON line.
 
-    python benchmarks/agent.py --world=runs/reef/world
+    python benchmarks/agent.py --world=reef
 
 The task is to sing the colour of the water: A over blue, C over green, D# over turquoise, F# over violet. The reward,
 how much louder that note is than the others, is read from a frame and its sound alone, in the world and in the
@@ -29,7 +29,7 @@ from oyster_jax.sims import reef
 from oyster_jax.sims.reef_sound import PITCHES
 from oyster_jax.types import KV
 
-flags.DEFINE_string("world", "runs/reef/world", "a world trained on the reef")
+flags.DEFINE_string("world", "reef", "a world trained on the reef")
 flags.DEFINE_integer("iterations", 80, "steps of the policy gradient")
 flags.DEFINE_integer("episodes", 144, "episodes in the simulator for each player")
 flags.DEFINE_bool("quick", False, "a short form that learns next to nothing, for tests")

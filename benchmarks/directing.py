@@ -1,6 +1,6 @@
 """Do prompts and images direct a world of the reef? One JSON line, and a sheet to look at.
 
-    python benchmarks/directing.py --world=runs/reef/world --out=runs/reef/directing.png
+    python benchmarks/directing.py --world=reef --out=runs/reef/directing.png
 
 Every scene of the simulator is asked for by its caption, from nothing and as an event after two seconds; what the
 generated frames show is read as `oyster_jax.evaluation.reef_sight` does, for captions that were recorded and for those
@@ -23,7 +23,7 @@ from oyster_jax.evaluation.reef_episodes import scene_prompts
 from oyster_jax.sampling.script import world_actions
 from oyster_jax.sims import reef
 
-flags.DEFINE_string("world", "runs/reef/world", "a world trained on the reef")
+flags.DEFINE_string("world", "reef", "a world trained on the reef")
 flags.DEFINE_string("out", "directing.png", "contact sheet to write")
 flags.DEFINE_float("prompt_guidance", None, "guidance on prompts (default: the world's)")
 flags.DEFINE_integer("seed", 0, "seed")

@@ -1,6 +1,6 @@
 """How long does a world take to answer? One JSON line.
 
-    python benchmarks/latency.py --world=runs/reef/world [--frames=300 --video_steps=8]
+    python benchmarks/latency.py --world=reef [--frames=300 --video_steps=8]
 
 From an action until its frame and its sound are in host memory, in ms (compiling is apart); `commit` is how much longer
 the session is busy. Between frames a plain matmul of fixed size is timed as a control: where its own p99 is far from
@@ -25,7 +25,7 @@ from absl import app, flags
 import oyster_jax as oyster
 from oyster_jax.sampling.script import sticky_random
 
-flags.DEFINE_string("world", "runs/reef/world", "a trained world")
+flags.DEFINE_string("world", "reef", "a trained world")
 flags.DEFINE_string("prompt", "a bay at night", "its prompt")
 flags.DEFINE_integer("frames", 300, "frames to time")
 flags.DEFINE_integer("video_steps", None, "MaskGIT steps for the picture (default: the world's)")

@@ -1,7 +1,7 @@
 """What do bfloat16, and int8 weights of the dynamics, gain and cost? One JSON line for each.
 
     pip install qwix
-    python benchmarks/precision.py --world=runs/reef/world [--turns=20]
+    python benchmarks/precision.py --world=reef [--turns=20]
 
 `ms` is a whole step of one session, frame by frame and by turns; `ratio` is its time over that of float32. `shift` is
 how far logits of a frame move, all tokens hidden, in standard deviations of the float32 logits; `agree` how often the
@@ -24,7 +24,7 @@ from oyster_jax.models.dynamics import Dynamics
 from oyster_jax.sampling import rollout
 from oyster_jax.types import TokenFrame
 
-flags.DEFINE_string("world", "runs/reef/world", "a trained world")
+flags.DEFINE_string("world", "reef", "a trained world")
 flags.DEFINE_string("prompt", "a bay at night", "its prompt")
 flags.DEFINE_integer("turns", 20, "frames of each to time, by turns")
 

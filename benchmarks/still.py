@@ -1,6 +1,6 @@
 """Does what stands still in a world's picture stand still in its tokens? One JSON line.
 
-    python benchmarks/still.py --world=runs/reef/world [--source=reef --episodes=8 --frames=96]
+    python benchmarks/still.py --world=reef [--source=reef --episodes=8 --frames=96]
 
 On fresh episodes, from one frame to the next: `patches_still`, the share of patches that keep every pixel;
 `changed_of_still` and `changed_of_moving`, the share of them whose token changes; `tokens_changed`, how many of a
@@ -19,7 +19,7 @@ from oyster_jax.data.sources import make_source
 from oyster_jax.data.sources.base import SourceOptions
 from oyster_jax.models.video_tokenizer import frame_positions, patchify
 
-flags.DEFINE_string("world", "runs/reef/world", "a trained world")
+flags.DEFINE_string("world", "reef", "a trained world")
 flags.DEFINE_string("source", "reef", "what it was trained on, as in `oyster record`")
 flags.DEFINE_integer("episodes", 8, "episodes to look at")
 flags.DEFINE_integer("frames", 96, "frames of each")
