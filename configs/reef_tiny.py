@@ -1,7 +1,7 @@
-"""The embedded reef for two CPU cores: about an hour for everything.
+"""The embedded reef for two CPU cores: about an hour and a half for everything.
 
-A stepping stone: small enough to try ideas on, trained long enough to answer controls and most of a prompt (not yet the
-water's colour).
+Small enough to try ideas on, trained long enough to answer controls and all of a prompt but its creature. The world
+that comes with the package (`oyster.load("reef")`) is this one.
 """
 
 from oyster_jax.config import (
