@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from oyster_jax.config import SamplingConfig
 from oyster_jax.data.sources import reef as source
-from oyster_jax.evaluation.metrics import bootstrap, log_mel
+from oyster_jax.evaluation.metrics import bootstrap, decibels, log_mel
 from oyster_jax.evaluation.reef_episodes import check_reef, opening, scene_index, scene_prompts
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.rollout import prefill, rollout, set_prompt
@@ -108,12 +108,11 @@ def judge(outcomes: Outcomes) -> dict:
     same = (true_pictures == 0) & (true_sounds == 0)
     right = np.take_along_axis(same, nearest[..., None], 2)[..., 0]  # [B, V]
     low = [binomtest(int(k), len(right)).proportion_ci(method="wilson").low for k in right.sum(0)]
-    psnr = -10 * np.log10(np.maximum(pictures, 1e-10))
     return {
         "values": right.shape[1],
         "told_apart": int(np.sum(np.array(low) > 0.5)),
         "accuracy": [float(x) for x in right.mean(0)],
-        "delta_psnr": bootstrap(_own_beyond_others(psnr)),
+        "delta_psnr": bootstrap(_own_beyond_others(decibels(pictures))),
         "delta_log_mel": bootstrap(-_own_beyond_others(sounds)),
     }
 

@@ -5,6 +5,13 @@ import numpy as np
 CHANGED = 0.06  # a pixel differs from the background where any channel is further than this from it
 
 
+def decibels(mean_square) -> np.ndarray:
+    """PSNR in dB, float64, of mean squared errors of pixels in [0, 1]; 100 dB, to the bit, where they are next to 0."""
+    mean_square = np.asarray(mean_square, np.float64)
+    # NumPy's log10 rounds differently from processor to processor: the limit is not left to it.
+    return np.where(mean_square > 1e-10, -10 * np.log10(np.maximum(mean_square, 1e-10)), 100.0)
+
+
 def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Peak signal-to-noise ratio in dB of uint8 images of any shape, over `mask` (bool, without channels) if given.
 
@@ -13,13 +20,13 @@ def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
     error = ((a.astype(np.float32) - b.astype(np.float32)) / 255) ** 2
     if mask is not None:
         error = error[mask]
-    return float(-10 * np.log10(max(error.mean(), 1e-10))) if error.size else float("nan")
+    return float(decibels(error.mean())) if error.size else float("nan")
 
 
 def psnr_each(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """PSNR of each image of a batch: uint8 [..., H, W, 3] to float [...]."""
     error = ((a.astype(np.float32) - b.astype(np.float32)) / 255) ** 2
-    return -10 * np.log10(np.maximum(error.mean((-3, -2, -1)), 1e-10))
+    return decibels(error.mean((-3, -2, -1)))
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from oyster_jax.evaluation.metrics import decibels
+
 # Breakout keeps the ball's place in these bytes of its RAM (Anand et al. 2019, arXiv 1906.08226). The offsets below
 # were fitted on 5,116 recorded frames, to a quarter of a pixel at 64x64.
 BALL_X, BALL_Y = 99, 101
@@ -43,13 +45,12 @@ def breakout_ball_recall(truth: list, seen: list, truths: list[dict]) -> dict:
             blank.append(away.max() > contrast / 2)
     if not hits:
         return {"frames": 0}
-    decibel = lambda squares: float(-10 * np.log10(max(np.mean(squares), 1e-10)))
     return {
         "frames": len(hits),
         "recall": float(np.mean(hits)),
         "false_alarms": float(np.mean(blank)),
-        "psnr": decibel(errors),
-        "psnr_without": decibel(empty),
+        "psnr": float(decibels(np.mean(errors))),
+        "psnr_without": float(decibels(np.mean(empty))),
     }
 
 

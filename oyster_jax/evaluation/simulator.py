@@ -18,7 +18,7 @@ from oyster_jax.data.dataset import write_json
 from oyster_jax.data.sources import reef as source
 from oyster_jax.evaluation import plots, reef_sight
 from oyster_jax.evaluation.effects import effects
-from oyster_jax.evaluation.metrics import changed_mask, log_mel_distance, psnr_each, ssim
+from oyster_jax.evaluation.metrics import changed_mask, decibels, log_mel_distance, psnr_each, ssim
 from oyster_jax.evaluation.page import write_page
 from oyster_jax.evaluation.reef_episodes import check_reef, opening, scene_index, scene_prompts
 from oyster_jax.evaluation.report import numbers
@@ -108,7 +108,7 @@ def picture_curves(video: np.ndarray, match: Match, bare: np.ndarray) -> dict[st
     moving = (error.mean(-1) * moves).sum((-1, -2)) / np.maximum(moves.sum((-1, -2)), 1)
     return {
         "psnr": psnr_each(video, truth),
-        "psnr_moving": -10 * np.log10(np.maximum(moving, 1e-10)),
+        "psnr_moving": decibels(moving),
         "ssim": np.stack([ssim(a, b) for a, b in zip(video, truth)]),
     }
 
