@@ -162,6 +162,7 @@ def stills() -> np.ndarray:
     """The median frames of each of BACKGROUNDS, float32 [n, 2, H, W, 3]: rain splashes in two places by turns."""
     states, turns = _starts()[0], []
     of = np.array([BACKGROUNDS.index(scene._replace(creature=0)) for scene in reef.ALL_SCENES])
+    states = states._replace(pearl_age=np.zeros_like(states.pearl_age))  # a pearl lies in one of few places
     for clock in (0, RAIN_FRAMES):
         video = np.asarray(jax.vmap(_draw)(states._replace(clock=np.full_like(states.clock, clock))))
         turns.append([np.median(np.concatenate(video[of == i]), axis=0) for i in range(len(BACKGROUNDS))])
@@ -169,13 +170,13 @@ def stills() -> np.ndarray:
 
 
 def _nearest(looks: Looks, thing: str) -> np.ndarray:
-    """The error of each look's best fit in true frames of its hour, half a body's width or more from the thing."""
+    """The error of each look's best fit in true frames of its hour, a tile or more from the thing."""
     nearest = np.full(len(looks.name), np.inf)
     states, frames = _starts()
     for scene, places, video in zip(reef.ALL_SCENES, getattr(states, thing), frames):
         errors = np.asarray(_errors_jit(video, looks))
         x, y = np.meshgrid(*(np.arange(n) + REACH for n in errors.shape[2:0:-1]))
-        away = np.maximum(abs(x - places[:, :1, None]), abs(y - places[:, 1:, None])) >= REACH
+        away = np.maximum(abs(x - places[:, :1, None]), abs(y - places[:, 1:, None])) >= TILE
         nearest = np.where(looks.hour == scene.time, np.minimum(nearest, errors[away].min(0)), nearest)
     return nearest.astype(np.float32)
 

@@ -32,7 +32,7 @@ from oyster_jax.types import KV, Observation
 
 MARKS = (1, 2, 10, 30, 60)  # seconds after which curves are summed up
 MOMENTS = 3  # for each episode of a match, from which every value of every action is tried
-NEAR = 8.0  # pixels from its true place within which a thing counts as recalled
+NEAR = 6.0  # pixels from its true place within which a thing counts as recalled: not on the next tile
 
 
 @dataclass(frozen=True)

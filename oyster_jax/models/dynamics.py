@@ -10,6 +10,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from oyster_jax.config import DynamicsConfig
 from oyster_jax.models.text_encoder import TextEncoder
@@ -17,6 +18,8 @@ from oyster_jax.nn.attention import take
 from oyster_jax.nn.layers import dense, embed, table
 from oyster_jax.nn.transformer import STTransformer
 from oyster_jax.types import KV, Past, TokenFrame
+
+AROUND = 9  # places that a token of a picture may come from: its own, and those next to it
 
 
 class Logits(NamedTuple):
@@ -48,9 +51,10 @@ class Dynamics(nn.Module):
         self.transformer = STTransformer(t)
         self.video_head = dense(c.video_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
         self.audio_head = dense(c.audio_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
-        # Most tokens stay what they were: how likely that is needs saying once, and not for each code by itself.
-        self.video_stay = dense(1, ("embed", None), "float32", bias=True, scale=0.1)
-        self.audio_stay = dense(1, ("embed", None), "float32", bias=True, scale=0.1)
+        # Most tokens stay what they were, and what moves in a picture comes from next door as it was: how likely that
+        # is needs saying once, and not for each code by itself.
+        self.video_source = dense(AROUND, ("embed", None), "float32", bias=True, scale=0.1)
+        self.audio_source = dense(1, ("embed", None), "float32", bias=True, scale=0.1)
 
     def read_prompt(self, prompt_BMP: jax.Array) -> KV:
         """Prompts uint8 [B, M, MAX_PROMPT_BYTES] to every layer's K/V [B, M + 1, L, P, groups, head_dim].
@@ -74,10 +78,11 @@ class Dynamics(nn.Module):
             split = wanted.video.shape[1]
         x, present = self.features(*args, rows=rows, before=before, **kwargs)
         video, audio = jnp.split(x[:, :, 1:] if wanted is None else x, [split], axis=2)
+        sources = TokenFrame(next_door(before.video, self.cfg.video_columns), before.audio[..., None])
         if wanted is not None:
-            before = jax.tree.map(lambda b, rows: take(b, rows, 1), before, wanted)
-        video = self.video_head(video) + _where_stays(before.video, self.video_stay(video), self.cfg.video_codes)
-        audio = self.audio_head(audio) + _where_stays(before.audio, self.audio_stay(audio), self.cfg.audio_codes)
+            sources = jax.tree.map(lambda s, rows: take(s, rows, 1), sources, wanted)
+        video = _add_where(self.video_head(video), sources.video, self.video_source(video))
+        audio = _add_where(self.audio_head(audio), sources.audio, self.audio_source(audio))
         return Logits(video, audio), present
 
     def features(
@@ -137,9 +142,22 @@ class Dynamics(nn.Module):
         return x + level[:, :, None]
 
 
-def _where_stays(before: jax.Array, logit: jax.Array, codes: int) -> jax.Array:
-    """[..., codes]: the logit [..., 1] at the code of `before` int32 [...], zero at the others and where that is -1."""
-    return jnp.where(jnp.arange(codes) == before[..., None], logit, 0.0)
+def next_door(tokens_BTN: jax.Array, columns: int) -> jax.Array:
+    """Of each place in a grid the tokens there and around it, int32 [B, T, N, AROUND]; -1 beyond the edge."""
+    grid = tokens_BTN.reshape(*tokens_BTN.shape[:2], -1, columns)
+    rows = grid.shape[2]
+    padded = jnp.pad(grid, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-1)
+    shifted = [padded[:, :, y : y + rows, x : x + columns] for y, x in np.ndindex(3, 3)]
+    return jnp.stack(shifted, axis=-1).reshape(*tokens_BTN.shape, AROUND)
+
+
+def _add_where(logits: jax.Array, sources: jax.Array, extra: jax.Array) -> jax.Array:
+    """logits [..., codes], with each of `extra` [..., n] added at the code that `sources` int32 [..., n] says; -1 is no
+    code."""
+    codes = jnp.arange(logits.shape[-1])
+    for i in range(sources.shape[-1]):
+        logits += jnp.where(codes == sources[..., i, None], extra[..., i, None], 0.0)
+    return logits
 
 
 def _select(kv: jax.Array, prompt_id_BT: jax.Array) -> jax.Array:

@@ -7,9 +7,9 @@ the sound of the interval that it opens and the events that begin with it are fu
     state, obs = step(state, action)        # == (s := advance(state, action)), observe(s)
 
 What `action[t-1]` does is seen in frame t and heard from its first sample on. Nothing is random after `reset`. The
-rules can all be seen. The swimmer moves by 4 pixels every fourth, second or single frame, is stopped by the shore and
-by the creature, and picks up a pearl by touching it, whereupon the next one grows elsewhere. The fish follows the
-swimmer, the turtle swims to the pearl and waits there, the jellyfish rises and sinks with the swimmer; all keep a
+rules can all be seen. The swimmer moves by a tile every fourth, second or single frame, is stopped by the shore and
+by the creature, and picks up a pearl by coming to it, whereupon the next one grows elsewhere. The fish follows the
+swimmer, the turtle swims to the pearl and waits beside it, the jellyfish rises and sinks with the swimmer; all keep a
 little away from it. So whatever was before, where a creature is soon depends on the swimmer and the pearl alone.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from oyster_jax.sims import reef_sound
 from oyster_jax.sims.reef_draw import draw
-from oyster_jax.sims.reef_map import BODY_RADIUS, FREE, MEDIA, PEARLS, SAMPLES, STEP, TILE
+from oyster_jax.sims.reef_map import FREE, MEDIA, PEARLS, SAMPLES, TILE, centre
 from oyster_jax.sims.reef_state import (
     ACTIONS,
     ALL_SCENES,
@@ -79,12 +79,10 @@ __all__ = [
 ]
 
 _WAYS = np.array([(0, 0, 0)] + [(h, h % 8 + 1, (h - 2) % 8 + 1) for h in range(1, 9)])  # a heading, 45° left, 45° right
-_REACH = int(BODY_RADIUS) + TILE // 2  # a pearl's tile touches the swimmer's square when nearer than this
-_ROOM = 2 * int(BODY_RADIUS)  # two squares do not overlap at this distance
-_SHY = _ROOM + STEP  # the distance that creatures keep
+_SHY = 2 * TILE  # the distance that creatures keep
 _BEFORE_DRUMS = len(reef_sound.STRUCK) - ACTIONS.sizes[DRUM] + 1  # struck sounds that are events: thud, chime
 _CREATURE_STROKE = 2  # frames from one move of a creature to the next
-_SPOTS = np.argwhere(FREE)[:, ::-1].astype(np.int32) * STEP
+_SPOTS = centre(np.argwhere(FREE)[:, ::-1]).astype(np.int32)
 
 
 def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
@@ -94,7 +92,8 @@ def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
     spots = jnp.asarray(_SPOTS)
     body = jax.random.choice(body_key, spots)
     apart = _far(spots, body) >= _SHY
-    pearls = _far(jnp.asarray(PEARLS), body) >= _REACH
+    creature = jax.random.choice(creature_key, spots, p=apart / apart.sum())
+    pearls = _open(body, creature)
     state = ReefState(
         scene=scene,
         next_scene=scene,
@@ -102,7 +101,7 @@ def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
         controls=jnp.zeros(len(ACTIONS.factors), jnp.int32),
         facing=jax.random.randint(facing_key, (), 1, len(MOVES)),
         body=body,
-        creature=jax.random.choice(creature_key, spots, p=apart / apart.sum()),
+        creature=creature,
         creature_facing=2 * jax.random.randint(way_key, (), 0, 2) - 1,
         rested=jnp.full(2, RESTED, jnp.int32),
         bumped=jnp.int32(0),
@@ -139,10 +138,12 @@ def advance(state: ReefState, action) -> ReefState:
     moved = jnp.stack([jnp.any(body != state.body), jnp.any(creature != state.creature)])
     east = jnp.sign(creature[0] - state.creature[0])
 
-    covered = _far(jnp.asarray(PEARLS)[state.pearl], body) < _REACH
+    covered = _far(jnp.asarray(PEARLS)[state.pearl], body) == 0
     ripe = state.pearl_age >= RIPE
     picked = ripe & covered
-    # A pearl grows only where nobody hides it: the swimmer never lies on a pearl that can be picked up.
+    # A pearl grows where nobody is, and only while nobody hides it: no pearl is ever out of sight.
+    following = (state.pearl + jnp.arange(1, 4)) % len(PEARLS)
+    following = following[jnp.argmax(_open(body, creature)[following])]
     grown = jnp.where(covered, 0, jnp.minimum(state.pearl_age + 1, RIPE))
 
     # A drum beats when it is taken up, and goes on to do so while it is played.
@@ -164,7 +165,7 @@ def advance(state: ReefState, action) -> ReefState:
         creature_facing=jnp.where(east != 0, east, state.creature_facing),
         rested=jnp.where(moved, 0, rested),
         bumped=jnp.where(blocked, BUMP, jnp.maximum(state.bumped - 1, 0)),
-        pearl=jnp.where(picked, (state.pearl + 1) % len(PEARLS), state.pearl),
+        pearl=jnp.where(picked, following, state.pearl),
         pearl_age=jnp.where(picked, 0, grown),
         level=reef_sound.glide(state.level, _targets(state.scene, state.controls[CALL]))[:, -1],
         age=jnp.where(struck, 0, age),
@@ -204,13 +205,18 @@ def _far(there, here) -> jax.Array:
 
 def _passable(there, others) -> jax.Array:
     """Whether bodies may be at places i32[n,2], given where another is, bool[n]."""
-    x, y = there.T // STEP
-    return jnp.asarray(FREE)[y, x] & (_far(there, others) >= _ROOM)
+    x, y = there.T // TILE
+    return jnp.asarray(FREE)[y, x] & (_far(there, others) > 0)
+
+
+def _open(body, creature) -> jax.Array:
+    """At which of PEARLS nobody is, bool[8]."""
+    return (_far(jnp.asarray(PEARLS), body) > 0) & (_far(jnp.asarray(PEARLS), creature) > 0)
 
 
 def _swim(body, heading, creature) -> tuple[jax.Array, jax.Array]:
     """A step along `heading`, 45 degrees aside where that is blocked; the place, and whether the heading is blocked."""
-    there = body + STEP * jnp.asarray(MOVES)[jnp.asarray(_WAYS)[heading]]
+    there = body + TILE * jnp.asarray(MOVES)[jnp.asarray(_WAYS)[heading]]
     passable = _passable(there, creature)
     blocked = (heading > 0) & ~passable[0]
     return jnp.where(jnp.any(passable) & (heading > 0), there[jnp.argmax(passable)], body), blocked
@@ -219,10 +225,11 @@ def _swim(body, heading, creature) -> tuple[jax.Array, jax.Array]:
 def _creature(state: ReefState, kind, body) -> jax.Array:
     """Where the creature goes: towards what its kind wants, as far as it may, and away from a swimmer who is near."""
     here = state.creature
-    pearl = jnp.asarray(PEARLS)[state.pearl] // STEP * STEP
+    pearl = jnp.asarray(PEARLS)[state.pearl]
     wanted = jnp.where(kind == TURTLE, pearl, jnp.where(kind == JELLYFISH, jnp.stack([here[0], body[1]]), body))
     way = jnp.where(_far(here, body) < _SHY, jnp.sign(here - body), jnp.sign(wanted - here))
-    there = here + STEP * way * jnp.array([(1, 1), (1, 0), (0, 1)])
+    there = here + TILE * way * jnp.array([(1, 1), (1, 0), (0, 1)])
     # It comes no nearer to the swimmer than it likes, unless it is nearer already.
     allowed = _passable(there, body) & (_far(there, body) >= jnp.minimum(_SHY, _far(here, body)))
+    allowed &= _far(there, pearl) > 0
     return jnp.where(jnp.any(allowed), there[jnp.argmax(allowed)], here)

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.sims.reef_map import (
-    BODY_RADIUS,
     PEARL_RADIUS,
     PEARLS,
     SIZE,
@@ -29,7 +28,7 @@ _GLINT = _rgb("5aa8ec", "5cbf80", "66e4d0", "bb80e4")
 _SAND, _WET, _FOAM, _ROCK, _MOSS, _SHELL = _rgb("f3dfa8", "d8bb82", "ffffff", "6d6a75", "a3a1ab", "e88d9a")
 _CORAL, _RIM, _GOLD = _rgb("ff7a5c", "b83f33", "ffd94a")
 _WHITE, _INK, _YELLOW, _STRIPE = _rgb("ffffff", "1d1b2e", "ffd23a", "f08a24")
-_SHIELD, _LEG, _BELL, _ARM = _rgb("3f8f4a", "9cc46a", "f3a6d8", "c76fb6")
+_SHIELD, _LEG, _BELL, _ARM = _rgb("9a5b2e", "b7d36c", "f3a6d8", "c76fb6")
 _PEARL, _SHEEN, _POST = _rgb("f6ecff", "ffffff", "5a4634")
 _LAMP = _rgb("3a3540", "fff6dc", "ff5a4c", "ff9a3a", "ffe14d", "5fe06a", "5aa2ff", "c77dff")  # by the light's colour
 _HOUR = _rgb("ffffff", "f0aeb4", "6a78b4")  # the light by day, at dusk, at night
@@ -95,18 +94,22 @@ _LOOK = (MOVES / np.maximum(np.linalg.norm(MOVES, axis=1, keepdims=True), 1)).as
 _TILE_X, _TILE_Y = (axis // TILE * TILE + TILE / 2 for axis in (X, Y))  # of each pixel, the centre of its tile
 
 
-def _touched(at) -> jax.Array:
-    """Which pixels lie on tiles that a body at `at` reaches into, bool[64,64]."""
-    reach = BODY_RADIUS + TILE / 2
-    return (jnp.abs(_TILE_X - at[0]) < reach) & (jnp.abs(_TILE_Y - at[1]) < reach)
+def _tile_of(at) -> jax.Array:
+    """Which pixels lie on the tile of a body at `at`, bool[64,64]."""
+    return (_TILE_X == at[0]) & (_TILE_Y == at[1])
+
+
+def _from(at) -> tuple[jax.Array, jax.Array]:
+    """How far pixels lie from a body's centre, in the units that bodies are drawn in: a tile is 12 wide."""
+    return (X - at[0]) * (12 / TILE), (Y - at[1]) * (12 / TILE)
 
 
 def draw(state: ReefState) -> jax.Array:
     """The frame that `state` shows, u8[64,64,3]."""
     hour = jnp.asarray(_HOUR)[state.scene.time]
     picture = jnp.asarray(_BACKDROP)[state.scene.water]
-    # Nothing is drawn over a tile that a body touches, so that patches hold one thing or the other.
-    clear = ~(_touched(state.body) | _touched(state.creature))
+    # Nothing else is drawn on the tile of a body, so that patches hold one thing or the other.
+    clear = ~(_tile_of(state.body) | _tile_of(state.creature))
     splash = jnp.asarray(_SPLASHES)[state.clock // RAIN_FRAMES % 2]
     picture = _paint(picture, _WHITE, 0.6 * splash * clear * (state.scene.weather == 1))
     picture = picture * hour
@@ -128,8 +131,8 @@ def _pearl(picture, brush, state):
 
 
 def _fish(picture, brush, state):
-    dx, dy = (X - state.creature[0]) * state.creature_facing, Y - state.creature[1]  # it looks where it goes
-    dx = dx + 0.5
+    dx, dy = _from(state.creature)
+    dx = dx * state.creature_facing + 0.5  # it looks where it goes
     fin = (dx > -5.5) & (dx < -1)
     picture = brush(picture, _STRIPE, fin * jnp.clip(-1.2 - 1.2 * dx - jnp.abs(dy), 0, 1))
     stripe = jnp.clip(1.5 - jnp.abs(dx), 0, 1)
@@ -139,7 +142,8 @@ def _fish(picture, brush, state):
 
 
 def _turtle(picture, brush, state):
-    dx, dy = (X - state.creature[0]) * state.creature_facing, Y - state.creature[1]
+    dx, dy = _from(state.creature)
+    dx = dx * state.creature_facing
     for leg_x, leg_y in ((-3, -3.6), (-3, 3.6), (2.4, -3.6), (2.4, 3.6)):
         picture = brush(picture, _LEG, _cover(jnp.hypot(dx - leg_x, dy - leg_y), 1.4))
     picture = brush(picture, _LEG, _cover(jnp.hypot(dx - 4, dy), 1.5))
@@ -149,7 +153,7 @@ def _turtle(picture, brush, state):
 
 
 def _jellyfish(picture, brush, state):
-    dx, dy = X - state.creature[0], Y - state.creature[1]
+    dx, dy = _from(state.creature)
     for arm in (-3, -1, 1, 3):
         picture = brush(picture, _ARM, jnp.clip(1 - jnp.abs(dx - arm), 0, 1) * (dy > 0) * (dy < 5.5))
     bell = _cover(jnp.hypot(dx, dy + 0.5), 5.0) * (dy < 1)
@@ -158,14 +162,14 @@ def _jellyfish(picture, brush, state):
 
 
 def _body(picture, brush, state):
-    dx, dy = X - state.body[0], Y - state.body[1]
+    dx, dy = _from(state.body)
     away = jnp.hypot(dx, dy)
     bumped = state.bumped > 0
     happy = ~bumped & (state.age[CHIME] < _HAPPY * SAMPLES)  # it glows after each pearl
     sings = ~bumped & ~happy & (state.controls[CALL] > 0)
     skin = _paint(jnp.where(happy, _GOLD, _CORAL), _WHITE, 0.5 * jnp.clip(1 - jnp.hypot(dx + 2, dy + 2.5) / 4, 0, 1))
-    picture = brush(picture, _RIM, _cover(away, BODY_RADIUS - 0.5))
-    picture = brush(picture, skin, _cover(away, BODY_RADIUS - 1.5))
+    picture = brush(picture, _RIM, _cover(away, 5.5))
+    picture = brush(picture, skin, _cover(away, 4.5))
     look = jnp.asarray(_LOOK)[state.facing]
     x, y = dx - 2 * look[0], dy - 2 * look[1]
     white, pupil = _cover(jnp.hypot(x, y), 2.6), _cover(jnp.hypot(x - look[0], y - look[1]), 1.3)

@@ -1,7 +1,8 @@
 """The reef's geography: sizes, rates, tiles, and where things may be. Pixels, x to the right, y down.
 
-The bay is laid with tiles of 8 x 8 pixels, and everything that moves does so by STEP = 4 pixels. So a patch of 8 x 8
-pixels holds one of a few thousand pictures, which is what makes this world small enough to be learnt on a CPU.
+The bay is laid with tiles of 8 x 8 pixels. Whatever moves fills a tile and goes from tile to tile, as pieces do on a
+board. So a patch of 8 x 8 pixels holds one of some hundred pictures, and what comes into a patch comes from next door
+as it was: that makes this world small enough to be learnt on a CPU, and to hold for a minute.
 """
 
 from fractions import Fraction
@@ -13,7 +14,7 @@ from oyster_jax.config import MediaSpec
 MEDIA = MediaSpec(fps=Fraction(15), sample_rate=15_360, height=64, width=64)
 SIZE = MEDIA.height
 SAMPLES = MEDIA.samples_per_frame
-TILE, STEP = 8, 4
+TILE = 8
 
 # ~ water, s sand, * sand with a shell, r rock, L a lantern's post
 _MAP = """
@@ -28,7 +29,6 @@ _MAP = """
 """
 TILES = np.array([list(row) for row in _MAP.split()])
 
-BODY_RADIUS = 6.0  # of the swimmer and of the creature, and half the square that keeps off the shore
 PEARL_RADIUS = 3.5
 
 # The cycle of pearls, centres of tiles. Neighbours lie far apart, so that following it leads through the whole bay.
@@ -42,15 +42,9 @@ def tiled(kind: str) -> np.ndarray:
     return np.kron(kind == TILES, np.ones((TILE, TILE), bool))
 
 
-def _free() -> np.ndarray:
-    """Where the centre of a swimmer or a creature may be, bool[16,16] by y and x in STEPs: its square is all water."""
-    dry = np.pad(~tiled("~"), TILE, constant_values=True)
-    free = np.zeros((SIZE // STEP, SIZE // STEP), bool)
-    reach = int(BODY_RADIUS)
-    for y, x in np.ndindex(free.shape):
-        top, left = TILE + STEP * y - reach, TILE + STEP * x - reach
-        free[y, x] = not dry[top : top + 2 * reach, left : left + 2 * reach].any()
-    return free
+FREE = TILES == "~"  # where a swimmer or a creature may be, bool[8,8] by row and column
 
 
-FREE = _free()
+def centre(column_row):
+    """The centre of tiles [..., 2] in pixels, as x and y."""
+    return column_row * TILE + TILE // 2

@@ -8,7 +8,7 @@ from oyster_jax.data.sources import SourceOptions, make_source
 from oyster_jax.data.sources.reef import EPISODE_FRAMES, _start
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
-from oyster_jax.sims.reef_map import FREE, SAMPLES, STEP
+from oyster_jax.sims.reef_map import FREE, SAMPLES, TILE
 
 CAPTIONS = {reef.caption(scene): scene for scene in reef.ALL_SCENES}
 SEED = 7
@@ -76,7 +76,7 @@ def test_much_happens(episodes):
         chime = [t * SAMPLES + s for t, s in enumerate(e.truth["events"][:, 1]) if s >= 0]
         assert np.all(np.diff(chime) >= 8 * SAMPLES)  # never struck while it still rings
         for where in ("body", "creature"):
-            x, y = e.truth[where].T // STEP
+            x, y = e.truth[where].T // TILE
             assert FREE[y, x].all()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
-from oyster_jax.sims.reef_map import FREE, MEDIA, PEARLS, SAMPLES, STEP, TILE
+from oyster_jax.sims.reef_map import FREE, MEDIA, PEARLS, SAMPLES, TILE
 
 DAY = reef.Scene(0, 0, 0, 0)
 FISH, TURTLE, JELLYFISH = range(3)
@@ -33,7 +33,7 @@ def _play(state, actions):
     return states, jax.vmap(reef.observe)(states), jax.vmap(reef.events)(states)
 
 
-def _at(body, pearl=(52, 12), creature=(16, 16), **fields):
+def _at(body, pearl=(52, 12), creature=(12, 12), **fields):
     """A bay by day with the swimmer at `body`, looking east, and a jellyfish far away."""
     state, _ = _reset(jax.random.key(3), DAY._replace(creature=JELLYFISH))
     place = int(np.flatnonzero(np.all(np.array(pearl) == PEARLS, axis=1))[0])
@@ -94,11 +94,11 @@ def _first_difference(a, b):
     return int(np.flatnonzero(np.abs(np.ravel(a) - np.ravel(b)) > 1e-6)[0])
 
 
-@pytest.mark.parametrize("x, frame", [(48, 0), (44, 1), (36, 3)])
+@pytest.mark.parametrize("x, frame", [(52, 0), (44, 1), (28, 3)])
 def test_thud_sounds_with_the_frame_that_shows_contact(x, frame):
-    """The shore stops the swimmer at x = 48, to which it moves by 4 pixels a frame."""
-    states, bump, events = _play(_at((x, 40)), _actions((1, (EAST, FAST, 0, 0))))
-    _, calm, _ = _play(_at((x, 40)), _actions((1, (REST, FAST, 0, 0))))
+    """The shore stops the swimmer at x = 52, to which it moves by a tile a frame."""
+    states, bump, events = _play(_at((x, 36)), _actions((1, (EAST, FAST, 0, 0))))
+    _, calm, _ = _play(_at((x, 36)), _actions((1, (REST, FAST, 0, 0))))
     onsets = np.argwhere(events[:, 0] >= 0)
     assert onsets.tolist() == [[frame]] and events[frame, 0] == 0  # leaning on the shore is no second blow
     assert states.bumped[frame] > 0 and not np.any(states.bumped[:frame])
@@ -108,8 +108,8 @@ def test_thud_sounds_with_the_frame_that_shows_contact(x, frame):
 
 
 def test_chime_sounds_when_the_pearl_is_touched():
-    """The swimmer's square reaches the tile of the pearl at (52, 44) from x = 44; from x = 32 that is 3 frames away."""
-    start = _at((32, 44), (52, 44))
+    """From x = 28 the pearl at (52, 44) is three tiles and as many frames away."""
+    start = _at((28, 44), (52, 44))
     states, swim, events = _play(start, _actions((1, (EAST, FAST, 0, 0))))
     _, rest, _ = _play(start, _actions((1, (REST, FAST, 0, 0))))
     assert np.flatnonzero(events[:, 1] >= 0)[0] == 2 and events[2, 1] == 0
@@ -119,8 +119,8 @@ def test_chime_sounds_when_the_pearl_is_touched():
 
 def test_call_sounds_from_sample_zero_at_its_pitch():
     calls = _actions((4, (REST, 0, 0, 0)), (6, (REST, 0, 0, 2)), (6, (REST, 0, 0, 12)), (1, (REST, 0, 0, 0)))
-    _, called, events = _play(_at((32, 32)), calls)
-    _, silent, _ = _play(_at((32, 32)), _actions((1, (REST, 0, 0, 0))))
+    _, called, events = _play(_at((28, 28)), calls)
+    _, silent, _ = _play(_at((28, 28)), _actions((1, (REST, 0, 0, 0))))
     assert np.flatnonzero(events[:, 2] == 0).tolist() == [4, 10]
     assert _first_difference(called.audio, silent.audio) - 4 * SAMPLES in (0, 1)  # a sine's sample 0 is 0
     voice = np.asarray(called.audio - silent.audio)
@@ -132,8 +132,8 @@ def test_call_sounds_from_sample_zero_at_its_pitch():
 
 def test_a_drum_beats_every_fourth_frame_while_it_is_played():
     beats = _actions((2, (REST, 0, 0, 0)), (9, (REST, 0, 0, 0, 1)), (4, (REST, 0, 0, 0, 3)), (1, (REST, 0, 0, 0)))
-    _, played, events = _play(_at((32, 32)), beats)
-    _, silent, _ = _play(_at((32, 32)), _actions((1, (REST, 0, 0, 0))))
+    _, played, events = _play(_at((28, 28)), beats)
+    _, silent, _ = _play(_at((28, 28)), _actions((1, (REST, 0, 0, 0))))
     assert np.flatnonzero(events[:, 3] == 0).tolist() == [2, 6, 10, 11]  # another drum begins at once
     assert _first_difference(played.audio, silent.audio) - 2 * SAMPLES in (0, 1)
 
@@ -141,7 +141,7 @@ def test_a_drum_beats_every_fourth_frame_while_it_is_played():
 def test_no_click_at_frame_borders():
     """Thud, chime, calls and drums ring on over frame borders with no larger jump there than inside the frames."""
     runs = ((9, (EAST, FAST, 0, 0, 1)), (3, (EAST, FAST, 0, 2)), (4, (EAST, FAST, 0, 1, 4)), (1, (EAST, 1, 0, 0)))
-    _, obs, events = _play(_at((32, 44), (52, 44)), _actions(*runs))
+    _, obs, events = _play(_at((28, 44), (52, 44)), _actions(*runs))
     assert np.all(np.any(np.asarray(events) >= 0, axis=0))
     audio = np.asarray(obs.audio)
     inside = np.abs(np.diff(audio, axis=1)).max(axis=1)
@@ -152,9 +152,9 @@ def test_no_click_at_frame_borders():
 
 def test_the_sound_fades_when_the_scene_changes():
     night = reef.Scene(2, 0, 0, JELLYFISH)
-    after, obs = _step(reef.set_scene(_at((32, 32)), night), jnp.zeros(5, jnp.int32))
+    after, obs = _step(reef.set_scene(_at((28, 28)), night), jnp.zeros(5, jnp.int32))
     _, later = _step(after, jnp.zeros(5, jnp.int32))
-    before = _observe(_at((32, 32)))
+    before = _observe(_at((28, 28)))
     audio = np.concatenate([before.audio, obs.audio, later.audio])
     border = np.abs(np.diff(audio))[[SAMPLES - 1, 2 * SAMPLES - 1]]
     assert border.max() < 0.01
@@ -165,7 +165,7 @@ def test_the_sound_fades_when_the_scene_changes():
 
 def test_light_and_motion_show_in_the_next_frame():
     change = 5
-    start = _at((20, 32))
+    start = _at((20, 28))
     rest = _actions((1, (REST, FAST, 0, 0)))
     moved, lit = rest.copy(), rest.copy()
     moved[change:, reef.HEADING] = EAST
@@ -173,18 +173,18 @@ def test_light_and_motion_show_in_the_next_frame():
     (_, still, _), (states, swim, _), (_, lamp, _) = (_play(start, a) for a in (rest, moved, lit))
     first = lambda obs: np.flatnonzero(np.any(obs.video != still.video, axis=(1, 2, 3)))[0]
     assert first(lamp) == first(swim) == change  # index t holds the frame after action t, frame t+1 of the stream
-    assert states.body[change - 1 : change + 2, 0].tolist() == [20, 24, 28]
+    assert states.body[change - 1 : change + 2, 0].tolist() == [20, 28, 36]
 
 
 @pytest.mark.parametrize("speed, frames", list(enumerate(reef.STROKES)))
 def test_speeds_are_frames_from_move_to_move(speed, frames):
-    states, _, _ = _play(_at((16, 32)), _actions((1, (EAST, speed, 0, 0))))
+    states, _, _ = _play(_at((12, 28)), _actions((1, (EAST, speed, 0, 0))))
     moves = np.flatnonzero(np.diff(states.body[:, 0]))
     assert len(moves) >= 4 and np.all(np.diff(moves) == frames)
 
 
 def test_a_scene_shows_from_the_next_frame_on():
-    state = _at((32, 32))
+    state = _at((28, 28))
     rest = jnp.zeros(5, jnp.int32)
     asked = reef.set_scene(state, reef.Scene(2, 1, 1, 2))
     np.testing.assert_array_equal(_observe(asked).video, _observe(state).video)
@@ -201,7 +201,7 @@ def test_every_scene_has_its_own_caption_and_look():
     assert all(reef.scene_of(reef.caption(s)) == s for s in scenes)
     with pytest.raises(OysterError, match="no scene 'a desert'"):
         reef.scene_of("a desert")
-    looks = [np.asarray(_observe(_at((32, 32), scene=reef.Scene(*map(jnp.int32, s)))).video, float) for s in scenes]
+    looks = [np.asarray(_observe(_at((28, 28), scene=reef.Scene(*map(jnp.int32, s)))).video, float) for s in scenes]
     apart = [np.abs(a - b).max(-1) > 30 for i, a in enumerate(looks) for b in looks[:i]]
     assert min(x.sum() for x in apart) > 30  # another creature alone changes some fifty pixels
 
@@ -220,7 +220,7 @@ def test_held_out_scenes_are_never_drawn_and_hold_out_no_choice():
 
 
 def test_every_pearl_can_be_reached_and_no_place_is_cut_off():
-    assert all(np.any(np.abs(np.argwhere(FREE)[:, ::-1] * STEP - pearl).max(1) < TILE) for pearl in PEARLS)
+    assert all(FREE[y, x] for x, y in PEARLS // TILE)
     reached = np.zeros_like(FREE)
     reached[tuple(np.argwhere(FREE)[0])] = True
     for _ in range(100):
@@ -229,17 +229,17 @@ def test_every_pearl_can_be_reached_and_no_place_is_cut_off():
     assert np.array_equal(reached, FREE)
 
 
-@pytest.mark.parametrize("kind, there", [(FISH, (32, 20)), (TURTLE, (16, 28)), (JELLYFISH, (48, 36))])
+@pytest.mark.parametrize("kind, there", [(FISH, (36, 20)), (TURTLE, (20, 28)), (JELLYFISH, (52, 36))])
 def test_creatures_go_where_their_kind_goes_whatever_was_before(kind, there):
-    """From (48, 20) with the swimmer at rest at (32, 36) and the pearl at (12, 28)."""
-    start = _at((32, 36), (12, 28), creature=(48, 20))
+    """From (52, 12) with the swimmer at rest at (36, 36) and the pearl at (12, 28)."""
+    start = _at((36, 36), (12, 28), creature=(52, 12))
     scene = start.scene._replace(creature=jnp.int32(kind))
     states, _, _ = _play(start._replace(scene=scene, next_scene=scene), _actions((1, (REST, 0, 0, 0))))
-    assert np.abs(np.asarray(states.creature[-1]) - there).max() <= STEP, states.creature[-1]
-    assert np.all(np.abs(states.creature - states.body).max(1) >= 12)
+    assert states.creature[-1].tolist() == list(there)
+    assert np.all(np.abs(states.creature - states.body).max(1) >= 2 * TILE)
 
 
-def test_nothing_is_drawn_over_a_tile_that_a_body_touches():
+def test_nothing_is_drawn_over_the_tile_of_a_body():
     """A patch of 8 x 8 pixels holds a body or a splash or a pearl, not two of them: few patches to learn."""
     keys = jax.random.split(jax.random.key(0), 64)
     rainy, dry = (jax.vmap(lambda k, s=s: reef.reset(k, s)[0])(keys) for s in (DAY._replace(weather=1), DAY))
@@ -247,6 +247,6 @@ def test_nothing_is_drawn_over_a_tile_that_a_body_touches():
     differs = np.abs(wet - clear).max((-1,)).reshape(64, 8, TILE, 8, TILE).max((2, 4)) > 0
     centre = TILE * np.arange(8) + TILE / 2
     for who in (rainy.body, rainy.creature):
-        x, y = (np.abs(centre - np.asarray(axis)[:, None]) < TILE / 2 + 6 for axis in who.T)
+        x, y = (centre == np.asarray(axis)[:, None] for axis in who.T)
         assert not np.any(differs & y[:, :, None] & x[:, None, :])
     assert differs.any()

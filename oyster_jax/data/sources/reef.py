@@ -12,7 +12,7 @@ import numpy as np
 from oyster_jax.data.sources.base import RawClip, SourceOptions
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
-from oyster_jax.sims.reef_map import FREE, PEARLS, STEP
+from oyster_jax.sims.reef_map import FREE, PEARLS, TILE
 
 EPISODE_FRAMES = 256
 SCENE_FRAMES = 128  # a scene lasts so long on average
@@ -95,21 +95,16 @@ def _calm() -> _Mood:
 
 @cache
 def _to_pearls() -> np.ndarray:
-    """The heading that leads the shortest way to each pearl, i32[8,16,16] by pearl, y and x in STEPs."""
+    """The heading that leads the shortest way to each pearl, i32[8,8,8] by pearl, row and column."""
     steps = np.full((len(PEARLS), *FREE.shape), np.inf)
-    for own, pearl in zip(steps, PEARLS // STEP):
-        own[tuple(_nearest_free(pearl)[::-1])] = 0
+    for own, (x, y) in zip(steps, PEARLS // TILE):
+        own[y, x] = 0
     while True:
         around = np.stack([np.roll(steps, (-y, -x), axis=(1, 2)) + np.hypot(x, y) for x, y in reef.MOVES[1:]])
         nearer = np.where(FREE, np.minimum(steps, around.min(axis=0)), np.inf)
         if np.array_equal(nearer, steps):
             return 1 + around.argmin(axis=0).astype(np.int32)
         steps = nearer
-
-
-def _nearest_free(place) -> np.ndarray:
-    spots = np.argwhere(FREE)[:, ::-1]
-    return spots[np.argmin(np.abs(spots - place).max(1))]
 
 
 def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
@@ -125,7 +120,7 @@ def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
     bored = (state.bumped > 0) & chance(0.2)  # of swimming against the shore
     heading, speed, light, call, drum = mood.action
 
-    x, y = state.body // STEP
+    x, y = state.body // TILE
     seeking = jnp.asarray(_to_pearls())[state.pearl, y, x]
     heading = jnp.where(random, jnp.where(over | bored, wandering, heading), seeking)
     speed = jnp.where(over, draw(len(reef.STROKES)), speed)
