@@ -25,10 +25,10 @@ def get_config():
     short = TransformerConfig(layers=2, width=128, heads=4, window=4)
     train = TrainConfig(
         # Small batches of short windows: on two cores more steps teach more than larger ones.
-        video_tokenizer=StageConfig(steps=12000, batch=8, frames=2, learning_rate=2e-3, renew_every=250),
+        video_tokenizer=StageConfig(steps=6000, batch=8, frames=2, learning_rate=2e-3, renew_every=250),
         audio_tokenizer=StageConfig(steps=3000, batch=8, frames=8, learning_rate=2e-3, loud=0.5),
         latent_action=StageConfig(steps=1200, batch=4, frames=6, learning_rate=2e-3),
-        dynamics=StageConfig(steps=3600, batch=2, frames=16, learning_rate=4e-3, optimizer="muon"),
+        dynamics=StageConfig(steps=12000, batch=2, frames=16, learning_rate=4e-3, optimizer="muon"),
         motion_weight=0.5,
         steadiness=0.1,
     )

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.models.dynamics import leading_action
+from oyster_jax.models.dynamics import AROUND, leading_action, next_door
 from oyster_jax.training.tasks.dynamics import two_streams
 from oyster_jax.types import TokenFrame
 
@@ -89,3 +89,25 @@ def test_a_prompt_moves_its_own_frame_and_later_ones(logits, inputs):
 def test_a_frame_carries_the_action_that_led_to_it():
     action = jnp.arange(8).reshape(1, 4, 2)
     np.testing.assert_array_equal(leading_action(action)[0], [[-1, -1], [0, 1], [2, 3], [4, 5]])
+
+
+def test_next_door_is_what_lies_around_in_the_grid():
+    grid = jnp.arange(12).reshape(1, 1, 12)  # three rows of four
+    around = np.asarray(next_door(grid, 4))[0, 0]
+    assert around[5].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
+    assert around[0].tolist() == [-1, -1, -1, -1, 0, 1, -1, 4, 5]
+    assert around[11].tolist() == [6, 7, -1, 10, 11, -1, -1, -1, -1]
+
+
+@pytest.mark.parametrize("source", range(AROUND))
+def test_each_source_lifts_the_code_that_stood_there(world, inputs, source):
+    """In the first frame nothing stood anywhere: there it lifts none."""
+    dynamics = world.params["dynamics"]
+    bias = dynamics["video_source"]["bias"].at[source].add(1.0)
+    params = dynamics | {"video_source": dynamics["video_source"] | {"bias": bias}}
+    run = jax.jit(lambda p: two_streams(world.config, p, inputs, inputs["tokens"], inputs["masked"]).video)
+    lifted = np.asarray(run(params) - run(dynamics))
+    c = world.config.dynamics
+    stood = np.asarray(next_door(inputs["tokens"].video[:, :-1], c.video_columns))[..., source]
+    expected = np.pad(np.eye(c.video_codes + 1)[stood][..., :-1], ((0, 0), (1, 0), (0, 0), (0, 0)))
+    np.testing.assert_allclose(lifted, expected, atol=1e-4)
