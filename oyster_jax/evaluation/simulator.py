@@ -18,7 +18,14 @@ from oyster_jax.data.dataset import write_json
 from oyster_jax.data.sources import reef as source
 from oyster_jax.evaluation import plots, reef_sight
 from oyster_jax.evaluation.effects import effects
-from oyster_jax.evaluation.metrics import changed_mask, decibels, log_mel_distance, psnr_each, ssim
+from oyster_jax.evaluation.metrics import (
+    changed_mask,
+    decibels,
+    log_mel_distance,
+    psnr_each,
+    spectral_convergence,
+    ssim,
+)
 from oyster_jax.evaluation.page import write_page
 from oyster_jax.evaluation.reef_episodes import check_reef, opening, scene_index, scene_prompts
 from oyster_jax.evaluation.report import numbers
@@ -151,12 +158,19 @@ def statistics_curves(video: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def sound_curve(audio: np.ndarray, truth: np.ndarray, rate: int, fps: int) -> np.ndarray:
-    """Log-mel distance in dB of each second of sound [B, T, S], float [B, seconds]."""
+def sound_curves(audio: np.ndarray, truth: np.ndarray, rate: int, fps: int) -> dict[str, np.ndarray]:
+    """How far sound [B, T, S] is from the true one, second by second, float [B, T'] each for the whole seconds in T.
+
+    log_mel_distance: in dB. spectral_convergence: see `metrics`, nan in silent seconds.
+    """
     seconds = audio.shape[1] // fps
-    parts = lambda x: x[:, : seconds * fps].reshape(len(x), seconds, -1)
-    pairs = zip(parts(audio).reshape(-1, fps * audio.shape[2]), parts(truth).reshape(-1, fps * audio.shape[2]))
-    return np.array([log_mel_distance(a, b, rate) for a, b in pairs]).reshape(len(audio), seconds)
+    parts = lambda x: x[:, : seconds * fps].reshape(len(x) * seconds, -1)
+    measures = {
+        "log_mel_distance": lambda a, b: log_mel_distance(a, b, rate),
+        "spectral_convergence": spectral_convergence,
+    }
+    each = lambda measure: [measure(a, b) for a, b in zip(parts(audio), parts(truth))]
+    return {n: np.reshape(each(of), (len(audio), seconds)).repeat(fps, axis=1) for n, of in measures.items()}
 
 
 def bare_frames(match: Match) -> np.ndarray:
@@ -227,9 +241,7 @@ def evaluate_match(
         curves[name] = own | object_curves(video, match) | statistics_curves(video)
     sounds = {"world": match.made.audio, "tokenizer": heard, "silence": np.zeros_like(heard)}
     for name, audio in sounds.items():
-        curves.setdefault(name, {})["log_mel_distance"] = np.repeat(
-            sound_curve(audio, match.truth.audio, media.sample_rate, fps), fps, axis=1
-        )
+        curves.setdefault(name, {}).update(sound_curves(audio, match.truth.audio, media.sample_rate, fps))
     report = {name: {k: summary(v, fps) for k, v in own.items()} for name, own in curves.items()}
     log("sight and sound")
     heard_beside = {"world": match.made.audio, "tokenizer": heard, "truth": match.truth.audio}

@@ -64,7 +64,8 @@ def picture_report(truth: np.ndarray, seen: np.ndarray, background: np.ndarray, 
 
 
 def sound_report(truth: list, heard: list, media: MediaSpec, name: str = "tokenizer") -> dict:
-    """Log-mel distance in dB, over all clips and over the loud half of their frames, beside silence's."""
+    """Log-mel distance in dB, over all clips and over the loud half of their frames, and spectral convergence over the
+    clips that are not silent; beside silence's."""
     loudness = [np.sqrt((a**2).mean(-1)) for a in truth]
     threshold = np.median(np.concatenate(loudness))
     mean = lambda values: float(np.mean(values)) if values else float("nan")  # nothing is loud in silence
@@ -74,7 +75,9 @@ def sound_report(truth: list, heard: list, media: MediaSpec, name: str = "tokeni
         loud = [
             (a[m > threshold], b[m > threshold]) for a, b, m in zip(truth, other, loudness) if (m > threshold).any()
         ]
+        apart = np.array([metrics.spectral_convergence(b, a) for a, b in zip(truth, other)])
         report[key] = {
+            "spectral_convergence": mean(list(apart[~np.isnan(apart)])),
             "log_mel_db": mean(pairs),
             "log_mel_db_loud": mean([metrics.log_mel_distance(a, b, media.sample_rate) for a, b in loud]),
         }

@@ -96,7 +96,7 @@ _TILE_X, _TILE_Y = (axis // TILE * TILE + TILE / 2 for axis in (X, Y))  # of eac
 
 def _tile_of(at) -> jax.Array:
     """Which pixels lie on the tile of a body at `at`, bool[64,64]."""
-    return (_TILE_X == at[0]) & (_TILE_Y == at[1])
+    return (at[0] == _TILE_X) & (at[1] == _TILE_Y)
 
 
 def _from(at) -> tuple[jax.Array, jax.Array]:

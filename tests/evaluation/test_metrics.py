@@ -103,6 +103,13 @@ def test_log_mel_distance_hears_a_beep_that_is_missing(beep):
     assert metrics.log_mel_distance(sound[part], quiet[part], RATE) > 2.5 * missing
 
 
+def test_spectral_convergence_is_the_share_that_is_missing(beep):
+    sound, quiet = beep
+    distances = [metrics.spectral_convergence(x, sound) for x in (sound, 0.75 * sound, 0.25 * sound, quiet)]
+    np.testing.assert_allclose(distances[:3], [0, 0.25, 0.75], atol=1e-6)
+    assert 0.9 < distances[3] < 1  # the beep is nearly all of it
+
+
 def test_a_tone_peaks_in_its_own_mel_band():
     time = np.arange(RATE) / RATE
     bands = [metrics.log_mel(np.sin(2 * np.pi * f * time), RATE).mean(0).argmax() for f in (300, 1000, 3000, 7000)]
@@ -116,10 +123,12 @@ def test_the_sound_report_sets_silence_beside_the_tokenizer(beep):
     media = MediaSpec(16, RATE)
     sound, quiet = (x.reshape(16, -1) for x in beep)
     report = sound_report([sound, quiet], [sound, quiet], media)
-    assert report["tokenizer"] == {"log_mel_db": 0, "log_mel_db_loud": 0}
+    assert report["tokenizer"] == {"spectral_convergence": 0, "log_mel_db": 0, "log_mel_db_loud": 0}
+    assert report["silence"]["spectral_convergence"] == pytest.approx(1)
     assert report["silence"]["log_mel_db_loud"] > report["silence"]["log_mel_db"] > 1
     silent = sound_report([np.zeros_like(sound)], [np.zeros_like(sound)], media)["tokenizer"]
-    assert silent["log_mel_db"] == 0 and np.isnan(silent["log_mel_db_loud"])  # nothing is loud in silence
+    assert silent["log_mel_db"] == 0 and np.isnan(silent["spectral_convergence"])
+    assert np.isnan(silent["log_mel_db_loud"])  # nothing is loud in silence
 
 
 # ---------------------------------------------------------------------------- statistics
