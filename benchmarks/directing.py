@@ -62,7 +62,8 @@ def main(_):
     world = oyster.load(values.world)
     if values.prompt_guidance is not None:
         own = world.config.sampling
-        guided = replace(own, guidance=replace(own.guidance, prompt=values.prompt_guidance))
+        guided = lambda how: replace(how, guidance=replace(how.guidance, prompt=values.prompt_guidance))
+        guided = replace(guided(own), opening=guided(own.opening))
         world = replace(world, config=replace(world.config, sampling=guided))
     captions, prompts = [reef.caption(s) for s in SCENES], scene_prompts(world)
     some = lambda scenes: jax.tree.map(lambda x: x[np.array(scenes)], prompts)
@@ -94,7 +95,10 @@ def main(_):
             {
                 "benchmark": "directing",
                 "scenes": len(SCENES),
-                "prompt_guidance": world.config.sampling.guidance.prompt,
+                "prompt_guidance": [
+                    world.config.sampling.opening.guidance.prompt,
+                    world.config.sampling.guidance.prompt,
+                ],
                 "right": hits,
                 "image_psnr": round(float(np.mean(kept)), 2),
             }

@@ -28,7 +28,9 @@ flags.DEFINE_string("world", "runs/breakout/world", "a trained world")
 flags.DEFINE_string("data", "runs/breakout/data", "its data")
 flags.DEFINE_integer("frames", 100, "frames to roll out")
 flags.DEFINE_integer("starts", 8, "held-out starts")
-flags.DEFINE_multi_enum("schedule", ["cosine", "geometric"], ["cosine", "geometric"], "schedules to compare")
+flags.DEFINE_multi_enum(
+    "schedule", ["cosine", "geometric", "one_by_one"], ["cosine", "geometric"], "schedules to compare"
+)
 flags.DEFINE_multi_integer("video_steps", [8], "steps to compare")
 flags.DEFINE_multi_float("temperature", [1.0], "temperatures to compare")
 flags.DEFINE_integer("seed", 0, "seed")

@@ -9,7 +9,9 @@ from oyster_jax.config import (
     DynamicsConfig,
     Guidance,
     LatentActionConfig,
+    Opening,
     QuantizerConfig,
+    Randomness,
     SamplingConfig,
     TransformerConfig,
     VideoTokenizerConfig,
@@ -42,8 +44,14 @@ def get_config():
             ),
             latent_action=LatentActionConfig(codes=(8,), encoder=short, decoder=short),
             dynamics=DynamicsConfig(transformer=TransformerConfig(layers=4, width=128, heads=4, window=8)),
-            # Guidance doubles a step's work, and makes it rain when asked to.
-            sampling=SamplingConfig(video_steps=4, audio_steps=3, guidance=Guidance(prompt=2.0)),
+            # Of a next frame a handful of tokens is uncertain: drawn at once, the swimmer is in two places or in none.
+            sampling=SamplingConfig(
+                video_steps=8,
+                audio_steps=3,
+                schedule="one_by_one",
+                randomness=Randomness(temperature=0.5, confidence_noise=0.0),
+                opening=Opening(guidance=Guidance(prompt=2.0)),
+            ),
             train=train,
         )
     )

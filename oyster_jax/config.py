@@ -357,19 +357,33 @@ class Guidance:
 
 
 @dataclass(frozen=True)
+class Opening:
+    """How a first frame is drawn. Nothing of it is certain yet, so it is drawn as MaskGIT draws pictures, few tokens at
+    first, in as many steps for the picture as for the sound."""
+
+    steps: int = 8
+    randomness: Randomness = Randomness()
+    guidance: Guidance = Guidance()
+
+    def __post_init__(self):
+        check_positive(self, "steps")
+
+
+@dataclass(frozen=True)
 class SamplingConfig:
     """How a frame is unmasked; static and hashable."""
 
     video_steps: int = 8
     audio_steps: int = 4
-    schedule: str = "geometric"  # or "cosine": tokens that each step reveals of a next frame, see `mask_schedule`
+    schedule: str = "geometric"  # or "cosine", "one_by_one": what each step reveals, see `mask_schedule`
     randomness: Randomness = Randomness()
     guidance: Guidance = Guidance()
     commit_level: int = 0  # corruption level claimed for generated frames
+    opening: Opening = Opening()
 
     def __post_init__(self):
         check(self.video_steps > 0 and self.audio_steps > 0, "MaskGIT needs at least one step for each modality")
-        schedules = ("geometric", "cosine")
+        schedules = ("geometric", "cosine", "one_by_one")
         check(self.schedule in schedules, f"sampling.schedule must be one of {schedules}, got {self.schedule!r}")
         check(self.commit_level >= 0, f"sampling.commit_level must not be negative, got {self.commit_level}")
 

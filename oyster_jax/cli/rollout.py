@@ -118,9 +118,11 @@ def held_out_clip(folder: str, world, seed: int):
 def asked_sampling(own: SamplingConfig, values: flags.FlagValues) -> SamplingConfig:
     """A world's own way to draw frames, but for what flags say."""
     given = lambda **of: {field: values[flag].value for field, flag in of.items() if values[flag].value is not None}
+    guided = lambda own: replace(own, **given(action="action_guidance", prompt="prompt_guidance"))
     return replace(
         own,
         randomness=replace(own.randomness, **given(temperature="temperature")),
-        guidance=replace(own.guidance, **given(action="action_guidance", prompt="prompt_guidance")),
+        guidance=guided(own.guidance),
+        opening=replace(own.opening, guidance=guided(own.opening.guidance)),
         **given(video_steps="video_steps", audio_steps="audio_steps"),
     )

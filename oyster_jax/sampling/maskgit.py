@@ -26,13 +26,17 @@ def mask_schedule(tokens: int, steps: int, total: int, schedule: str) -> np.ndar
 
     `cosine` reveals few tokens at first and most at last, as the paper does for pictures drawn from nothing. Of a next
     frame nearly all tokens are certain, and the few that are not (where a ball goes) must not be drawn all at once, or
-    there are two balls or none: `geometric` leaves the same fraction after each step, and one token for the last.
+    there are two balls or none: `geometric` leaves the same fraction after each step, and one token for the last;
+    `one_by_one` reveals all but `steps` - 1 at once and then one a step, so that so many uncertain ones are each drawn
+    knowing those before.
     The reveals are spread over all steps and the last step always reveals the rest; a step may reveal none.
     """
     steps = min(steps, total)
     done = np.floor(np.arange(1, total + 1) * steps / total)
     if schedule == "cosine":
         left = np.floor(tokens * np.cos(np.pi / 2 * done / steps) + 1e-6)
+    elif schedule == "one_by_one":
+        left = np.where(done == 0, tokens, np.minimum(tokens, steps - done))
     else:
         left = np.ceil(tokens ** (1 - done / max(steps - 1, 1)) - 1e-6)
     left[done == steps] = 0

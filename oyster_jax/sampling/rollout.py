@@ -4,7 +4,6 @@
 are pure and traceable and never donate; `compiled.compile_step` is the one place that does.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -118,9 +117,10 @@ def first_frame(
         video = jnp.broadcast_to(image, (batch, *image.shape[-3:]))[:, None]
         given, _ = world.apply("video_tokenizer", video, frame_positions(batch, 1), method="encode")
         given = given[:, 0]
-    # Of a first frame nothing is certain yet: it is drawn as the paper draws pictures, few tokens at first.
-    settings = dataclasses.replace(sampling or world.config.sampling, schedule="cosine")
-    return state, *predict(world, state, none, settings, given)
+    settings = sampling or world.config.sampling
+    first = settings.opening
+    drawn = SamplingConfig(first.steps, first.steps, "cosine", first.randomness, first.guidance, settings.commit_level)
+    return state, *predict(world, state, none, drawn, given)
 
 
 def check_image(world: World, image) -> None:

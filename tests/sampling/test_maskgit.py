@@ -18,7 +18,7 @@ SURE = SamplingConfig(randomness=Randomness(temperature=0))
 @pytest.mark.parametrize("tokens", [1, 2, 7, 64, 1000])
 @pytest.mark.parametrize("steps", [1, 2, 3, 8, 25])
 @pytest.mark.parametrize("more", [0, 1, 17])
-@pytest.mark.parametrize("schedule", ["geometric", "cosine"])
+@pytest.mark.parametrize("schedule", ["geometric", "cosine", "one_by_one"])
 def test_schedules_fall_to_nothing(tokens, steps, more, schedule):
     left = mask_schedule(tokens, steps, steps + more, schedule)
     assert len(left) == steps + more and left[-1] == 0
@@ -36,7 +36,12 @@ def test_a_geometric_schedule_ends_with_single_tokens():
     np.testing.assert_array_equal(left, [32, 16, 8, 4, 2, 1, 0])
 
 
-@pytest.mark.parametrize("schedule", ["geometric", "cosine"])
+def test_one_by_one_reveals_all_but_the_last_few_at_once():
+    np.testing.assert_array_equal(mask_schedule(64, 4, 4, "one_by_one"), [3, 2, 1, 0])
+    np.testing.assert_array_equal(mask_schedule(8, 2, 4, "one_by_one"), [8, 1, 1, 0])
+
+
+@pytest.mark.parametrize("schedule", ["geometric", "cosine", "one_by_one"])
 @pytest.mark.parametrize("steps", range(1, 26))
 def test_runs_of_steps_look_at_all_that_is_hidden_and_at_little_else(steps, schedule):
     hidden = np.array([64, *mask_schedule(64, steps, steps, schedule)[:-1]])
@@ -44,7 +49,7 @@ def test_runs_of_steps_look_at_all_that_is_hidden_and_at_little_else(steps, sche
     assert [i for run in cut for i in range(steps)[run]] == list(range(steps))
     looked_at = sum(hidden[run].size * hidden[run.start] for run in cut)
     assert looked_at <= (0.75 if len(cut) > 1 else 1) * 64 * steps
-    assert len(cut) == (min(steps, 2) if schedule == "geometric" else 1)
+    assert len(cut) == (1 if schedule == "cosine" else min(steps, 2))
 
 
 def of(wanted, logits):
