@@ -141,7 +141,8 @@ def dream(world: oyster.World, prompts: KV, choose: Callable, key: jax.Array) ->
     begin, key = jax.random.split(key)
     own = world.config.sampling
     fast = replace(own, video_steps=2, audio_steps=1, guidance=oyster.Guidance())
-    state, obs = oyster.reset(world, begin, prompts, batch=len(prompts.k))
+    start = replace(own, opening=replace(own.opening, steps=4))
+    state, obs = oyster.reset(world, begin, prompts, batch=len(prompts.k), sampling=start)
     return play(partial(oyster.step, world, sampling=fast), choose, state, obs, key, DREAM_FRAMES)
 
 
