@@ -17,14 +17,25 @@ import numpy as np
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_draw import RAIN_FRAMES
 from oyster_jax.sims.reef_map import TILE
-from oyster_jax.sims.reef_state import BUMP, CHIME, SCENES, ReefState
+from oyster_jax.sims.reef_state import CHIME, SCENES, ReefState
 
-REACH = 8  # pixels to each side of a thing's centre that a look covers
-FACES = ("open", "squints", "glows", "sings")
+REACH = TILE // 2  # pixels to each side of a thing's centre that a look covers: it fills its tile
+_BATCH = 64  # frames that are looked at together
 BACKGROUNDS = tuple(dict.fromkeys(scene._replace(creature=0) for scene in reef.ALL_SCENES))  # hour, weather, water
 _STARTS = 8  # frames of each scene that detectors are made from
 _FAR = np.array([12, 12], np.int32)  # where the other one is while a look is drawn
 _AT = np.array([36, 36], np.int32)  # where the thing is: open water all around
+
+
+class Face(NamedTuple):
+    """What the swimmer's face tells, bool or 0 and 1 each. Whichever way it looks, that is no news."""
+
+    squints: bool
+    glows: bool
+    sings: bool
+
+
+FACES = tuple(Face(*told) for told in np.ndindex(2, 2, 2))
 
 
 class Looks(NamedTuple):
@@ -72,20 +83,23 @@ def _by_tile(x: np.ndarray) -> np.ndarray:
 
 def find(video: np.ndarray, looks: Looks, hour: np.ndarray) -> Seen:
     """Where a thing is in frames uint8 [T, 64, 64, 3] that show the hours int [T], indices into SCENES.time."""
-    fits = []
-    for i in range(0, len(video), 64):
-        fits.append(jax.device_get(_fit(video[i : i + 64], looks, hour[i : i + 64])))
-    place, look, fit = (np.concatenate(x) for x in zip(*fits))
-    return Seen(place, looks.name[look], fit < 0.5)
+    found = Seen(np.zeros((len(video), 2), np.float32), np.zeros(len(video), int), np.zeros(len(video), bool))
+    for now in np.unique(hour):
+        at_this_hour = jax.tree.map(lambda x, own=looks.hour == now: x[own], looks)
+        frames = np.flatnonzero(hour == now)
+        for some in (frames[i : i + _BATCH] for i in range(0, len(frames), _BATCH)):
+            # Always as many, whichever they are, for one program.
+            place, look, fit = (x[: len(some)] for x in jax.device_get(_fit(video[np.resize(some, _BATCH)], at_this_hour)))
+            found.place[some], found.look[some], found.seen[some] = place, at_this_hour.name[look], fit < 0.5
+    return found
 
 
 @jax.jit
-def _fit(video, looks: Looks, hour) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _fit(video, looks: Looks) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Of each frame the place [T, 2] and the look [T] of the best fit, and its error in parts of `nearest` [T]."""
     errors = _errors(video, looks)
     _, _, columns, n = errors.shape
-    other = hour[:, None] != jnp.asarray(looks.hour)
-    relative = jnp.where(other[:, None, None], jnp.inf, errors / looks.nearest).reshape(len(errors), -1)
+    relative = (errors / looks.nearest).reshape(len(errors), -1)
     best = relative.argmin(-1)
     place = jnp.stack([best // n % columns, best // n // columns], -1) + REACH
     return place.astype(jnp.float32), best % n, relative.min(-1)
@@ -107,13 +121,17 @@ def _errors(video, looks: Looks) -> jax.Array:
 
 @cache
 def swimmer() -> Looks:
-    """The swimmer, looking any way, or squinting, glowing, singing, at any hour. Names are FACES."""
-    rest = _rest()
-    ways = [(0, {"facing": np.int32(facing)}) for facing in range(1, len(reef.MOVES))]
-    squints = (1, {"bumped": np.int32(BUMP)})
-    glows = (2, {"age": np.where(np.arange(len(rest.age)) == CHIME, 0, rest.age)})
-    sings = (3, {"controls": np.where(np.arange(len(rest.controls)) == reef.CALL, 1, 0)})
-    return _looks([*ways, squints, glows, sings], "body", "creature")
+    """The swimmer with every face, looking any way, at any hour. Names are FACES."""
+    rest, changes = _rest(), []
+    for name, face in enumerate(FACES):
+        shown = {
+            "bumped": np.bool_(face.squints),
+            "age": np.where((np.arange(len(rest.age)) == CHIME) & face.glows, 0, rest.age),
+            "controls": np.where(np.arange(len(rest.controls)) == reef.CALL, face.sings, 0),
+        }
+        ways = range(1, 2 if face.squints or face.glows else len(reef.MOVES))  # with its eye shut it looks nowhere
+        changes += [(name, shown | {"facing": np.int32(facing)}) for facing in ways]
+    return _looks(changes, "body", "creature")
 
 
 @cache

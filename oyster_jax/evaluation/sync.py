@@ -14,8 +14,6 @@ from oyster_jax.evaluation.reef_hearing import SOUNDS, listen
 from oyster_jax.sims.reef_map import MEDIA
 
 APART = 200.0  # ms, further apart than this two things have nothing to do with each other
-# Which sound begins with which face; each face hides those before it.
-_SOUND_OF = {"open": None, "sings": "call", "glows": "chime", "squints": "thud"}
 
 
 class Onsets(NamedTuple):
@@ -26,18 +24,17 @@ class Onsets(NamedTuple):
 
 
 def seen_onsets(video: np.ndarray) -> Onsets:
-    """Where the swimmer's face becomes one that sounds, in frames uint8 [T, 64, 64, 3].
+    """Where the swimmer begins to squint, to glow or to sing, in frames uint8 [T, 64, 64, 3].
 
-    Only between two frames that both show the swimmer: where it was not seen, nobody knows when its face changed. And
-    only over a face that the new one hides: a swimmer that sings when it no longer squints began before that.
+    Only between two frames that both show the swimmer: where it was not seen, nobody knows when its face changed.
     """
     shown = reef_sight.background(video)
     hour = np.array(reef_sight.BACKGROUNDS)[shown, 0]
     body = reef_sight.find(video, reef_sight.swimmer(), hour)
-    rank = np.array([list(_SOUND_OF).index(face) for face in reef_sight.FACES])[body.look]
-    frames = 1 + np.flatnonzero((rank[1:] > rank[:-1]) & body.seen[1:] & body.seen[:-1])
-    kind = np.array([SOUNDS.index(_SOUND_OF[reef_sight.FACES[face]]) for face in body.look[frames]], int)
-    return Onsets(kind, frames * 1000.0 / float(MEDIA.fps))
+    face = np.array(reef_sight.FACES, bool)[body.look]
+    begins = face[1:] & ~face[:-1] & (body.seen[1:] & body.seen[:-1])[:, None]
+    frames, kind = np.nonzero(begins)  # a face tells of sounds in the order of SOUNDS
+    return Onsets(kind, (1 + frames) * 1000.0 / float(MEDIA.fps))
 
 
 def heard_onsets(audio: np.ndarray) -> Onsets:
@@ -63,7 +60,7 @@ def sync(video: np.ndarray, audio: np.ndarray) -> dict:
     """Of worlds [B, T, ...], the offsets of sounds from what is seen of them, in ms.
 
     seen, heard, both: how many events. heard_of_seen: the share of visible events that sound. seen_of_heard: the share
-      of sounds whose cause is seen (a face that already sings does not change for the next call: the simulator has less
+      of sounds whose cause is seen (who already sings does not change for the next call: the simulator has a little less
       than 1). median, p95: of the absolute offsets of those both seen and heard. late: the median of the offsets, above
       0 where sound comes after sight.
     """

@@ -7,10 +7,11 @@ the sound of the interval that it opens and the events that begin with it are fu
     state, obs = step(state, action)        # == (s := advance(state, action)), observe(s)
 
 What `action[t-1]` does is seen in frame t and heard from its first sample on. Nothing is random after `reset`. The
-rules can all be seen. The swimmer moves by a tile every fourth, second or single frame, is stopped by the shore and
-by the creature, and picks up a pearl by coming to it, whereupon the next one grows elsewhere. The fish follows the
-swimmer, the turtle swims to the pearl and waits beside it, the jellyfish rises and sinks with the swimmer; all keep a
-little away from it. So whatever was before, where a creature is soon depends on the swimmer and the pearl alone.
+rules can all be seen. The swimmer moves by a tile every third, second or single frame, slides along the shore, and picks
+up a pearl by coming to it; whoever comes to a pearl, the next one grows elsewhere. The fish follows the swimmer, the
+turtle swims to the pearl and waits beside it, the jellyfish rises and sinks with the swimmer; who is swum into changes
+places with the swimmer. So whatever was before, where a creature is soon depends on the swimmer and the pearl alone,
+and where the swimmer is on what it last swam against: an error is not carried on for ever.
 """
 
 import jax
@@ -24,7 +25,6 @@ from oyster_jax.sims.reef_state import (
     ACTIONS,
     ALL_SCENES,
     BEAT,
-    BUMP,
     CALL,
     DRUM,
     EVENTS,
@@ -78,10 +78,8 @@ __all__ = [
     "step",
 ]
 
-_WAYS = np.array([(0, 0, 0)] + [(h, h % 8 + 1, (h - 2) % 8 + 1) for h in range(1, 9)])  # a heading, 45° left, 45° right
-_SHY = 2 * TILE  # the distance that creatures keep
+_APART = 2 * TILE  # or more, between swimmer and creature at first
 _BEFORE_DRUMS = len(reef_sound.STRUCK) - ACTIONS.sizes[DRUM] + 1  # struck sounds that are events: thud, chime
-_CREATURE_STROKE = 2  # frames from one move of a creature to the next
 _SPOTS = centre(np.argwhere(FREE)[:, ::-1]).astype(np.int32)
 
 
@@ -91,7 +89,7 @@ def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
     scene = Scene(*(jnp.asarray(i, jnp.int32) for i in scene))
     spots = jnp.asarray(_SPOTS)
     body = jax.random.choice(body_key, spots)
-    apart = _far(spots, body) >= _SHY
+    apart = _far(spots, body) >= _APART
     creature = jax.random.choice(creature_key, spots, p=apart / apart.sum())
     pearls = _open(body, creature)
     state = ReefState(
@@ -103,8 +101,8 @@ def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
         body=body,
         creature=creature,
         creature_facing=2 * jax.random.randint(way_key, (), 0, 2) - 1,
-        rested=jnp.full(2, RESTED, jnp.int32),
-        bumped=jnp.int32(0),
+        rested=jnp.int32(RESTED),
+        bumped=jnp.bool_(False),
         pearl=jax.random.choice(pearl_key, len(PEARLS), p=pearls / pearls.sum()).astype(jnp.int32),
         pearl_age=jnp.int32(RIPE),
         level=_targets(scene, jnp.int32(0)),
@@ -131,27 +129,22 @@ def advance(state: ReefState, action) -> ReefState:
     heading, call, drum = controls[HEADING], controls[CALL], controls[DRUM]
     rested = jnp.minimum(state.rested + 1, RESTED)
 
-    stroke = (heading > 0) & (rested[0] >= jnp.asarray(STROKES)[controls[SPEED]])
-    body, blocked = _swim(state.body, jnp.where(stroke, heading, 0), state.creature)
+    body, bumped = _swim(state.body, heading, rested >= jnp.asarray(STROKES)[controls[SPEED]])
     scene = state.next_scene
-    creature = jnp.where(rested[1] >= _CREATURE_STROKE, _creature(state, scene.creature, body), state.creature)
-    moved = jnp.stack([jnp.any(body != state.body), jnp.any(creature != state.creature)])
+    creature = _creature(state, scene.creature, body)
     east = jnp.sign(creature[0] - state.creature[0])
 
-    covered = _far(jnp.asarray(PEARLS)[state.pearl], body) == 0
-    ripe = state.pearl_age >= RIPE
-    picked = ripe & covered
-    # A pearl grows where nobody is, and only while nobody hides it: no pearl is ever out of sight.
+    # A pearl grows where nobody is, and is gone as soon as somebody comes: no pearl is ever out of sight.
+    gone = ~_open(body, creature)[state.pearl]
+    picked = (state.pearl_age >= RIPE) & (_far(jnp.asarray(PEARLS)[state.pearl], body) == 0)
     following = (state.pearl + jnp.arange(1, 4)) % len(PEARLS)
     following = following[jnp.argmax(_open(body, creature)[following])]
-    grown = jnp.where(covered, 0, jnp.minimum(state.pearl_age + 1, RIPE))
 
     # A drum beats when it is taken up, and goes on to do so while it is played.
     age = jnp.minimum(state.age + SAMPLES, reef_sound.SILENT)
     wait = jnp.where(drum != state.controls[DRUM], reef_sound.DRUM_FRAMES, BEAT)  # never struck while it rings
     beats = (drum > 0) & (age[_BEFORE_DRUMS - 1 + drum] >= wait * SAMPLES)
-    thud = blocked & (state.bumped == 0)
-    began = jnp.stack([thud, picked, (call > 0) & (call != state.controls[CALL]), beats])
+    began = jnp.stack([bumped & ~state.bumped, picked, (call > 0) & (call != state.controls[CALL]), beats])
     drums = beats & (jnp.arange(1, ACTIONS.sizes[DRUM]) == drum)
     struck = jnp.concatenate([began[:_BEFORE_DRUMS], drums])
     return ReefState(
@@ -163,10 +156,10 @@ def advance(state: ReefState, action) -> ReefState:
         body=body,
         creature=creature,
         creature_facing=jnp.where(east != 0, east, state.creature_facing),
-        rested=jnp.where(moved, 0, rested),
-        bumped=jnp.where(blocked, BUMP, jnp.maximum(state.bumped - 1, 0)),
-        pearl=jnp.where(picked, following, state.pearl),
-        pearl_age=jnp.where(picked, 0, grown),
+        rested=jnp.where(jnp.any(body != state.body), 0, rested),
+        bumped=bumped,
+        pearl=jnp.where(gone, following, state.pearl),
+        pearl_age=jnp.where(gone, 0, jnp.minimum(state.pearl_age + 1, RIPE)),
         level=reef_sound.glide(state.level, _targets(state.scene, state.controls[CALL]))[:, -1],
         age=jnp.where(struck, 0, age),
         began=began,
@@ -203,10 +196,10 @@ def _far(there, here) -> jax.Array:
     return jnp.max(jnp.abs(there - here), axis=-1)
 
 
-def _passable(there, others) -> jax.Array:
-    """Whether bodies may be at places i32[n,2], given where another is, bool[n]."""
-    x, y = there.T // TILE
-    return jnp.asarray(FREE)[y, x] & (_far(there, others) > 0)
+def _free(there) -> jax.Array:
+    """Whether places i32[..., 2] lie in the water, bool[...]."""
+    x, y = jnp.moveaxis(there // TILE, -1, 0)
+    return jnp.asarray(FREE)[y, x]
 
 
 def _open(body, creature) -> jax.Array:
@@ -214,22 +207,22 @@ def _open(body, creature) -> jax.Array:
     return (_far(jnp.asarray(PEARLS), body) > 0) & (_far(jnp.asarray(PEARLS), creature) > 0)
 
 
-def _swim(body, heading, creature) -> tuple[jax.Array, jax.Array]:
-    """A step along `heading`, 45 degrees aside where that is blocked; the place, and whether the heading is blocked."""
-    there = body + TILE * jnp.asarray(MOVES)[jnp.asarray(_WAYS)[heading]]
-    passable = _passable(there, creature)
-    blocked = (heading > 0) & ~passable[0]
-    return jnp.where(jnp.any(passable) & (heading > 0), there[jnp.argmax(passable)], body), blocked
+def _swim(body, heading, stroke) -> tuple[jax.Array, jax.Array]:
+    """Where the swimmer is next, along the shore if there is one in its way; and whether there is.
+
+    stroke: bool, whether it may move at all. It feels the shore in any case.
+    """
+    move = jnp.asarray(MOVES)[heading]
+    there = body + TILE * move * jnp.array([(1, 1), (1, 0), (0, 1), (0, 0)])
+    free = _free(there)
+    return jnp.where(stroke, there[jnp.argmax(free)], body), ~free[0]
 
 
 def _creature(state: ReefState, kind, body) -> jax.Array:
-    """Where the creature goes: towards what its kind wants, as far as it may, and away from a swimmer who is near."""
-    here = state.creature
-    pearl = jnp.asarray(PEARLS)[state.pearl]
-    wanted = jnp.where(kind == TURTLE, pearl, jnp.where(kind == JELLYFISH, jnp.stack([here[0], body[1]]), body))
-    way = jnp.where(_far(here, body) < _SHY, jnp.sign(here - body), jnp.sign(wanted - here))
-    there = here + TILE * way * jnp.array([(1, 1), (1, 0), (0, 1)])
-    # It comes no nearer to the swimmer than it likes, unless it is nearer already.
-    allowed = _passable(there, body) & (_far(there, body) >= jnp.minimum(_SHY, _far(here, body)))
-    allowed &= _far(there, pearl) > 0
-    return jnp.where(jnp.any(allowed), there[jnp.argmax(allowed)], here)
+    """Where the creature is next: a tile nearer to what its kind wants, and never quite there; or, swum into by a
+    swimmer who is now at `body`, where that one came from."""
+    here, swimmer, pearl = state.creature, state.body, jnp.asarray(PEARLS)[state.pearl]
+    wanted = jnp.where(kind == TURTLE, pearl, jnp.where(kind == JELLYFISH, jnp.stack([here[0], swimmer[1]]), swimmer))
+    there = here + TILE * jnp.sign(wanted - here)
+    waits = jnp.all(there == jnp.where(kind == TURTLE, pearl, swimmer)) | jnp.all(there == body)
+    return jnp.where(jnp.all(here == body), swimmer, jnp.where(waits, here, there))

@@ -26,14 +26,14 @@ def _rgb(*hexes: str) -> np.ndarray:
 _WATER = _rgb("2f86d8", "2f9d5c", "24c8b0", "9a58c8")  # blue, green, turquoise, violet
 _GLINT = _rgb("5aa8ec", "5cbf80", "66e4d0", "bb80e4")
 _SAND, _WET, _FOAM, _ROCK, _MOSS, _SHELL = _rgb("f3dfa8", "d8bb82", "ffffff", "6d6a75", "a3a1ab", "e88d9a")
-_CORAL, _RIM, _GOLD = _rgb("ff7a5c", "b83f33", "ffd94a")
+_CORAL, _RIM, _GOLD, _SONG = _rgb("ff7a5c", "b83f33", "ffd94a", "ffffff")
 _WHITE, _INK, _YELLOW, _STRIPE = _rgb("ffffff", "1d1b2e", "ffd23a", "f08a24")
 _SHIELD, _LEG, _BELL, _ARM = _rgb("9a5b2e", "b7d36c", "f3a6d8", "c76fb6")
 _PEARL, _SHEEN, _POST = _rgb("f6ecff", "ffffff", "5a4634")
 _LAMP = _rgb("3a3540", "fff6dc", "ff5a4c", "ff9a3a", "ffe14d", "5fe06a", "5aa2ff", "c77dff")  # by the light's colour
 _HOUR = _rgb("ffffff", "f0aeb4", "6a78b4")  # the light by day, at dusk, at night
-_HAPPY = 4  # frames that it glows after a pearl
-RAIN_FRAMES = 4  # that a splash lasts
+HAPPY = 2  # frames that it glows after a pearl
+RAIN_FRAMES = 2  # that a splash lasts
 
 
 def _cover(distance, radius):
@@ -164,19 +164,16 @@ def _jellyfish(picture, brush, state):
 def _body(picture, brush, state):
     dx, dy = _from(state.body)
     away = jnp.hypot(dx, dy)
-    bumped = state.bumped > 0
-    happy = ~bumped & (state.age[CHIME] < _HAPPY * SAMPLES)  # it glows after each pearl
-    sings = ~bumped & ~happy & (state.controls[CALL] > 0)
+    happy = state.age[CHIME] < HAPPY * SAMPLES  # it glows after each pearl
     skin = _paint(jnp.where(happy, _GOLD, _CORAL), _WHITE, 0.5 * jnp.clip(1 - jnp.hypot(dx + 2, dy + 2.5) / 4, 0, 1))
-    picture = brush(picture, _RIM, _cover(away, 5.5))
+    rim = jnp.where(state.controls[CALL] > 0, _SONG, _RIM)  # a song rings around it
+    picture = brush(picture, rim, _cover(away, 5.5))
     picture = brush(picture, skin, _cover(away, 4.5))
     look = jnp.asarray(_LOOK)[state.facing]
     x, y = dx - 2 * look[0], dy - 2 * look[1]
     white, pupil = _cover(jnp.hypot(x, y), 2.6), _cover(jnp.hypot(x - look[0], y - look[1]), 1.3)
-    lid = _cover(jnp.abs(dy + 1), 0.3) * (jnp.abs(dx) < 3)  # it squints where it bumped
-    arc = _cover(jnp.abs(jnp.hypot(dx, dy - 0.5) - 2.4), 0.3) * (dy < -0.5)  # and closes its eye to sing
-    mouth = _cover(jnp.hypot(dx, dy - 2), 1.5) * (sings | happy)
-    opened = ~(bumped | happy | sings)
+    lid = _cover(jnp.abs(dy + 1), 0.3) * (jnp.abs(dx) < 3)  # it squints where it bumps
+    smile = _cover(jnp.abs(jnp.hypot(dx, dy - 0.5) - 2.4), 0.3) * (dy < -0.5)  # and smiles while it glows
+    opened = ~(state.bumped | happy)
     picture = brush(picture, _WHITE, white * opened)
-    ink = jnp.where(bumped, lid, jnp.maximum(arc, mouth))
-    return brush(picture, _INK, jnp.where(opened, pupil, ink))
+    return brush(picture, _INK, jnp.where(opened, pupil, jnp.where(state.bumped, lid, smile)))

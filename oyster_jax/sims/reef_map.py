@@ -2,7 +2,8 @@
 
 The bay is laid with tiles of 8 x 8 pixels. Whatever moves fills a tile and goes from tile to tile, as pieces do on a
 board. So a patch of 8 x 8 pixels holds one of some hundred pictures, and what comes into a patch comes from next door
-as it was: that makes this world small enough to be learnt on a CPU, and to hold for a minute.
+as it was: that makes this world small enough to be learnt on a CPU, and to hold for a minute. The water is a rectangle,
+so that whoever swims against the shore is soon where anybody else would be who did the same.
 """
 
 from fractions import Fraction
@@ -24,7 +25,7 @@ _MAP = """
     s~~~~~~s
     s~~~~~~*
     r~~~~~~s
-    rr~~~~~s
+    r~~~~~~s
     Lrs*sssL
 """
 TILES = np.array([list(row) for row in _MAP.split()])

@@ -4,7 +4,7 @@
 - *held* sounds (twelve notes, the ambience) are endless waves whose loudness glides towards a target; the state holds
   the loudness. Notes are multiples of 15 Hz, so every frame begins at phase 0 and nothing accumulates.
 
-Everything begins with a frame, whose picture shows why: contact, the pearl that is gone, the singing face.
+Everything begins with a frame, whose picture shows why: the eye that squints, the skin that glows, the ring of song.
 """
 
 import jax
@@ -19,7 +19,7 @@ PITCHES = (450, 480, 510, 540, 570, 600, 630, 675, 720, 750, 795, 855)  # Hz, wi
 BEDS = ("swell", "dusk", "crickets", "rain")
 HELD = (*NOTES, *BEDS)
 
-THUD_FRAMES, CHIME_FRAMES, DRUM_FRAMES = 3, 8, 3  # how long they ring; none is struck again while it rings
+THUD_FRAMES, CHIME_FRAMES, DRUM_FRAMES = 2, 8, 3  # how long they ring; none is struck again while it rings
 SILENT = CHIME_FRAMES * SAMPLES  # an age at which every struck sound is over
 LOOP = 8  # frames after which the rain's hiss comes again
 
@@ -58,10 +58,10 @@ RECORDINGS = np.stack(
     [
         _struck(THUD_FRAMES, 0.24, _thud),
         _struck(CHIME_FRAMES, 0.2, _chime),
-        _struck(DRUM_FRAMES, 0.14, lambda t: _falling(t, 110, 50, 0.03) * np.exp(-t / 0.1)),
-        _struck(DRUM_FRAMES, 0.12, lambda t: _falling(t, 260, 200, 0.05) * np.exp(-t / 0.08)),
-        _struck(DRUM_FRAMES, 0.1, lambda t: _hiss(t, 1) * np.exp(-t / 0.03)),
-        _struck(DRUM_FRAMES, 0.1, lambda t: np.sin(2 * np.pi * 5100 * t) * np.sin(2 * np.pi * 30 * t) ** 2),
+        _struck(DRUM_FRAMES, 0.22, lambda t: _falling(t, 110, 50, 0.03) * np.exp(-t / 0.1)),
+        _struck(DRUM_FRAMES, 0.2, lambda t: _falling(t, 260, 200, 0.05) * np.exp(-t / 0.08)),
+        _struck(DRUM_FRAMES, 0.2, lambda t: _hiss(t, 1) * np.exp(-t / 0.03)),
+        _struck(DRUM_FRAMES, 0.2, lambda t: np.sin(2 * np.pi * 2250 * t) * np.sin(2 * np.pi * 30 * t) ** 2),
     ]
 )
 
@@ -77,7 +77,7 @@ def _rain() -> np.ndarray:
     return ((noise + np.roll(noise, 1)) * 0.6).reshape(LOOP, SAMPLES).astype(np.float32)  # softened a little
 
 
-LOUDEST = 0.16  # amplitude of a note's lowest partial, once it has risen
+LOUDEST = 0.14  # amplitude of a note's lowest partial, once it has risen
 _SONG = np.stack([_tone((hz, LOUDEST), (2 * hz, 0.04), (3 * hz, 0.015)) for hz in PITCHES])
 _SWELL = _tone((105, 0.02), (165, 0.012))
 _DUSK = _tone((180, 0.014), (270, 0.010), (450, 0.006))

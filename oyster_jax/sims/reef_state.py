@@ -7,7 +7,7 @@ import numpy as np
 
 from oyster_jax.config import ActionFactor, ActionSpace
 from oyster_jax.errors import OysterError
-from oyster_jax.sims.reef_sound import CHIME_FRAMES, DRUM_FRAMES, NOTES, THUD_FRAMES
+from oyster_jax.sims.reef_sound import CHIME_FRAMES, DRUM_FRAMES, NOTES
 
 # ---------------------------------------------------------------------------- what can be done
 
@@ -23,7 +23,7 @@ ACTIONS = ActionSpace(
 HEADING, SPEED, LIGHT, CALL, DRUM = range(5)  # places in an action
 
 MOVES = np.array([(0, 0), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1)], np.int32)
-STROKES = np.array([4, 2, 1], np.int32)  # frames from one move to the next
+STROKES = np.array([3, 2, 1], np.int32)  # frames from one move to the next
 
 EVENTS = ("thud", "chime", "call", "drum")
 THUD, CHIME, CALLED, DRUMMED = range(4)
@@ -86,8 +86,8 @@ class ReefState(NamedTuple):
     body: jax.Array  # i32[2], the swimmer's centre
     creature: jax.Array  # i32[2]
     creature_facing: jax.Array  # i32[], -1 west or 1 east
-    rested: jax.Array  # i32[2], frames since the swimmer and the creature last moved, up to RESTED
-    bumped: jax.Array  # i32[], counts down after contact with a shore or the creature; it squints meanwhile
+    rested: jax.Array  # i32[], frames since the swimmer last moved, up to RESTED
+    bumped: jax.Array  # bool[], whether it swims against the shore, and squints
     pearl: jax.Array  # i32[], place in the cycle
     pearl_age: jax.Array  # i32[], frames since it began to grow, up to RIPE
     level: jax.Array  # f32[16], loudness of the held sounds as this frame's interval begins
@@ -96,6 +96,5 @@ class ReefState(NamedTuple):
 
 
 RESTED = 8  # longer than from one move to the next
-BUMP = THUD_FRAMES + 1  # frames without contact before contact thuds again
 RIPE = CHIME_FRAMES  # frames that a pearl grows before it can be picked up
 BEAT = DRUM_FRAMES + 1  # frames from beat to beat while a drum is played

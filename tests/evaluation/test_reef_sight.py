@@ -7,6 +7,7 @@ import pytest
 
 from oyster_jax.evaluation import reef_sight
 from oyster_jax.sims import reef
+from oyster_jax.sims.reef_draw import HAPPY
 from oyster_jax.sims.reef_sound import SAMPLES
 from oyster_jax.sims.reef_state import CHIME
 
@@ -35,9 +36,8 @@ def test_things_are_where_the_simulator_has_them_and_look_as_they_do(played):
     np.testing.assert_array_equal(body.place, states.body)
     np.testing.assert_array_equal(creature.place, states.creature)
     np.testing.assert_array_equal(creature.look, states.scene.creature)
-    squints, glows = states.bumped > 0, states.age[:, CHIME] < 4 * SAMPLES
-    sings = states.controls[:, reef.CALL] > 0
-    np.testing.assert_array_equal(body.look, np.select([squints, glows, sings], [1, 2, 3], 0))
+    faces = states.bumped, states.age[:, CHIME] < HAPPY * SAMPLES, states.controls[:, reef.CALL] > 0
+    np.testing.assert_array_equal(np.array(reef_sight.FACES)[body.look], np.stack(faces, -1))
     assert body.seen.all() and creature.seen.all()
 
 

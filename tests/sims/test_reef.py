@@ -101,7 +101,7 @@ def test_thud_sounds_with_the_frame_that_shows_contact(x, frame):
     _, calm, _ = _play(_at((x, 36)), _actions((1, (REST, FAST, 0, 0))))
     onsets = np.argwhere(events[:, 0] >= 0)
     assert onsets.tolist() == [[frame]] and events[frame, 0] == 0  # leaning on the shore is no second blow
-    assert states.bumped[frame] > 0 and not np.any(states.bumped[:frame])
+    assert states.bumped[frame] and not np.any(states.bumped[:frame])
     assert _first_difference(bump.audio, calm.audio) - frame * SAMPLES in (0, 1)
     thud = np.ravel(bump.audio - calm.audio)[frame * SAMPLES :]
     assert 0.2 < np.abs(thud[:SAMPLES]).max() < 0.4 and np.abs(thud[4 * SAMPLES :]).max() < 1e-6
@@ -229,14 +229,41 @@ def test_every_pearl_can_be_reached_and_no_place_is_cut_off():
     assert np.array_equal(reached, FREE)
 
 
-@pytest.mark.parametrize("kind, there", [(FISH, (36, 20)), (TURTLE, (20, 28)), (JELLYFISH, (52, 36))])
+@pytest.mark.parametrize("kind, there", [(FISH, (36, 28)), (TURTLE, (20, 28)), (JELLYFISH, (52, 36))])
 def test_creatures_go_where_their_kind_goes_whatever_was_before(kind, there):
     """From (52, 12) with the swimmer at rest at (36, 36) and the pearl at (12, 28)."""
     start = _at((36, 36), (12, 28), creature=(52, 12))
     scene = start.scene._replace(creature=jnp.int32(kind))
     states, _, _ = _play(start._replace(scene=scene, next_scene=scene), _actions((1, (REST, 0, 0, 0))))
     assert states.creature[-1].tolist() == list(there)
-    assert np.all(np.abs(states.creature - states.body).max(1) >= 2 * TILE)
+    assert np.all(np.abs(states.creature - states.body).max(1) >= TILE)
+
+
+@pytest.mark.parametrize("kind", [FISH, TURTLE, JELLYFISH])
+def test_who_is_swum_into_changes_places_with_the_swimmer(kind):
+    start = _at((20, 28), (52, 12), creature=(36, 28))
+    scene = start.scene._replace(creature=jnp.int32(kind))
+    # The jellyfish is in its row and waits; fish and turtle are held where they are, by one frame of swimming.
+    start = start._replace(scene=scene, next_scene=scene, creature=jnp.array((28, 28)))
+    after, _ = _step(start, jnp.array((EAST, FAST, 0, 0, 0)))
+    assert after.body.tolist() == [28, 28] and after.creature.tolist() == [20, 28]
+
+
+def test_a_pearl_is_gone_once_a_creature_comes_and_does_not_sound():
+    start = _at((12, 12), (12, 28), creature=(12, 36))
+    scene = start.scene._replace(creature=jnp.int32(FISH))
+    start = start._replace(scene=scene, next_scene=scene)
+    states, _, events = _play(start, _actions((1, (REST, 0, 0, 0))))
+    assert states.creature[0].tolist() == [12, 28] and states.pearl[0] == start.pearl + 1
+    assert states.pearl_age[0] == 0 and not np.any(np.asarray(events)[:, 1] >= 0)
+
+
+def test_errors_are_not_carried_on():
+    """Swimmers who begin a tile apart and do the same are in the same place once they swam against the same shores."""
+    actions = _actions((5, (EAST, FAST, 0, 0)), (1, (3, FAST, 0, 0)))
+    one, other = (_play(_at(body), actions)[0].body for body in ((20, 36), (28, 44)))
+    assert not np.array_equal(one[0], other[0])
+    assert np.array_equal(one[-1], other[-1])
 
 
 def test_nothing_is_drawn_over_the_tile_of_a_body():

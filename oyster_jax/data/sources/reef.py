@@ -15,7 +15,7 @@ from oyster_jax.sims import reef
 from oyster_jax.sims.reef_map import FREE, PEARLS, TILE
 
 EPISODE_FRAMES = 256
-SCENE_FRAMES = 128  # a scene lasts so long on average
+SCENE_FRAMES = 64  # a scene lasts so long on average
 
 
 def make(argument: str, options: SourceOptions) -> "ReefSource":
@@ -117,7 +117,7 @@ def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
     wandering = jnp.maximum(draw(len(reef.MOVES) + 1) - 1, 0)
     rests = random & (wandering == 0)  # chosen twice as often, and longer: an idle player must be learnt too
     frames = jnp.where(over, (3 + draw(14)) * jnp.where(rests, 3, 1), mood.frames) - 1
-    bored = (state.bumped > 0) & chance(0.2)  # of swimming against the shore
+    bored = state.bumped & chance(0.2)  # of swimming against the shore
     heading, speed, light, call, drum = mood.action
 
     x, y = state.body // TILE
@@ -127,7 +127,7 @@ def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
     light = jnp.where(chance(1 / 20), draw(reef.ACTIONS.sizes[reef.LIGHT]), light)
     pitch = 1 + draw(reef.ACTIONS.sizes[reef.CALL] - 1)
     begun = jnp.where(chance(1 / 20), pitch, 0)
-    ended = jnp.where(chance(1 / 2), pitch, 0)  # a call often goes over into another
+    ended = jnp.where(chance(1 / 8), pitch, 0)  # a call seldom goes over into another
     call = jnp.where(call == 0, begun, jnp.where(chance(1 / 5), ended, call))
     beat = draw(reef.ACTIONS.sizes[reef.DRUM])  # none as often as each of them
     drum = jnp.where(chance(1 / 10), jnp.where(chance(0.6), 0, beat), drum)
