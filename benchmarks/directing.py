@@ -37,9 +37,9 @@ def right(frames: np.ndarray, asked: np.ndarray) -> dict:
     """The share of frames [scenes, H, W, 3] that show what SCENES[asked] say, attribute by attribute (a creature
     that cannot be found shows nothing), all but the creature at once, and that for captions never recorded."""
     wanted = np.array(SCENES)[asked]
-    shown = np.array(reef_sight.BACKGROUNDS)[reef_sight.background(frames)]
+    shown = reef_sight.scenery(frames)
     creature = reef_sight.find(frames, reef_sight.creatures(), shown[:, 0])
-    shown[:, 3] = np.where(creature.seen, creature.look, -1)
+    shown = np.column_stack([shown, np.where(creature.seen, creature.look, -1)])
     hits = dict(zip(reef.Scene._fields, (shown == wanted).T))
     whole = (shown[:, :3] == wanted[:, :3]).all(1)
     hits |= {"hour_weather_water": whole, "held_out": whole[HELD_OUT[asked]]}

@@ -10,12 +10,12 @@ from oyster_jax.config import (
     DynamicsConfig,
     LatentActionConfig,
     QuantizerConfig,
-    SamplingConfig,
     TransformerConfig,
     VideoTokenizerConfig,
 )
 from oyster_jax.config_dict import as_config_dict
 from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainConfig
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import OysterError
 
 QUICK = {"video_tokenizer": 2000, "audio_tokenizer": 500, "latent_action": 400, "dynamics": 420}

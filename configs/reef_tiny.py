@@ -8,17 +8,14 @@ follow all of a prompt but its creature. The world that comes with the package (
 from oyster_jax.config import (
     AudioTokenizerConfig,
     DynamicsConfig,
-    Guidance,
     LatentActionConfig,
-    Opening,
     QuantizerConfig,
-    Randomness,
-    SamplingConfig,
     TransformerConfig,
     VideoTokenizerConfig,
 )
 from oyster_jax.config_dict import as_config_dict
 from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainConfig
+from oyster_jax.config_sampling import Guidance, Opening, Randomness, SamplingConfig
 
 
 def get_config():

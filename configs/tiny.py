@@ -4,13 +4,13 @@ from oyster_jax.config import (
     AudioTokenizerConfig,
     DynamicsConfig,
     LatentActionConfig,
-    SamplingConfig,
     TextEncoderConfig,
     TransformerConfig,
     VideoTokenizerConfig,
 )
 from oyster_jax.config_dict import as_config_dict
 from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainConfig
+from oyster_jax.config_sampling import SamplingConfig
 
 
 def get_config():

@@ -1,16 +1,8 @@
 """oyster_jax: real-time, interactive world models with sound, in JAX and Flax."""
 
 from oyster_jax.compiler import compiler_options
-from oyster_jax.config import (
-    ActionFactor,
-    ActionSpace,
-    Guidance,
-    MediaSpec,
-    Opening,
-    Randomness,
-    SamplingConfig,
-    WorldConfig,
-)
+from oyster_jax.config import ActionFactor, ActionSpace, MediaSpec, WorldConfig
+from oyster_jax.config_sampling import Guidance, Opening, Randomness, SamplingConfig
 from oyster_jax.errors import OysterError
 from oyster_jax.models.world_model import World, load, save_world, unroll_layers
 from oyster_jax.sampling.compiled import compile_reset, compile_step

@@ -8,17 +8,11 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from oyster_jax.errors import check
+from oyster_jax.config_sampling import SamplingConfig
+from oyster_jax.errors import check, check_positive
 
 MAX_PROMPT_BYTES = 256  # of UTF-8, in force at a time
 LONGEST_SPECTRUM = 1024  # samples that the sound loss looks at together
-
-
-def check_positive(config, *names: str) -> None:
-    """Raises OysterError where one of these fields is not positive."""
-    for name in names:
-        value = getattr(config, name)
-        check(value > 0, f"{type(config).__name__}.{name} must be positive, got {value}")
 
 
 def _check_layers(config, *names: str) -> None:
@@ -334,58 +328,6 @@ class DynamicsConfig:
     def frame_tokens(self) -> int:
         """Tokens of one frame in the joint sequence [action | video | audio]."""
         return 1 + self.video_tokens + self.audio_tokens
-
-
-@dataclass(frozen=True)
-class Randomness:
-    """How freely tokens are drawn: 0 and 0 is the likeliest frame."""
-
-    temperature: float = 1.0
-    confidence_noise: float = 1.0  # Gumbel noise on the ranking, annealed to 0 (MaskGIT's choice temperature)
-
-    def __post_init__(self):
-        check(self.temperature >= 0 and self.confidence_noise >= 0, "temperatures cannot be negative")
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """How far logits are moved from those without a condition: logits + w * (logits - logits without). 0: not at all,
-    and at no cost."""
-
-    action: float = 0.0
-    prompt: float = 0.0
-
-
-@dataclass(frozen=True)
-class Opening:
-    """How a first frame is drawn. Nothing of it is certain yet, so it is drawn as MaskGIT draws pictures, few tokens at
-    first, in as many steps for the picture as for the sound."""
-
-    steps: int = 8
-    randomness: Randomness = Randomness()
-    guidance: Guidance = Guidance()
-
-    def __post_init__(self):
-        check_positive(self, "steps")
-
-
-@dataclass(frozen=True)
-class SamplingConfig:
-    """How a frame is unmasked; static and hashable."""
-
-    video_steps: int = 8
-    audio_steps: int = 4
-    schedule: str = "geometric"  # or "cosine", "one_by_one": what each step reveals, see `mask_schedule`
-    randomness: Randomness = Randomness()
-    guidance: Guidance = Guidance()
-    commit_level: int = 0  # corruption level claimed for generated frames
-    opening: Opening = Opening()
-
-    def __post_init__(self):
-        check(self.video_steps > 0 and self.audio_steps > 0, "MaskGIT needs at least one step for each modality")
-        schedules = ("geometric", "cosine", "one_by_one")
-        check(self.schedule in schedules, f"sampling.schedule must be one of {schedules}, got {self.schedule!r}")
-        check(self.commit_level >= 0, f"sampling.commit_level must not be negative, got {self.commit_level}")
 
 
 @dataclass(frozen=True)

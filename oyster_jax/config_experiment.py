@@ -11,12 +11,11 @@ from oyster_jax.config import (
     DynamicsConfig,
     LatentActionConfig,
     MediaSpec,
-    SamplingConfig,
     VideoTokenizerConfig,
     WorldConfig,
-    check_positive,
 )
-from oyster_jax.errors import check
+from oyster_jax.config_sampling import SamplingConfig
+from oyster_jax.errors import check, check_positive
 
 
 @dataclass(frozen=True)

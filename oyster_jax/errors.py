@@ -13,3 +13,10 @@ def check(ok: bool, message: str) -> None:
     """Raises OysterError with `message` unless `ok`."""
     if not ok:
         raise OysterError(message)
+
+
+def check_positive(config, *names: str) -> None:
+    """Raises OysterError where one of these fields is not positive."""
+    for name in names:
+        value = getattr(config, name)
+        check(value > 0, f"{type(config).__name__}.{name} must be positive, got {value}")

@@ -31,12 +31,12 @@ from oyster_jax.config import (
     LatentActionConfig,
     MediaSpec,
     QuantizerConfig,
-    SamplingConfig,
     TextEncoderConfig,
     TransformerConfig,
     VideoTokenizerConfig,
 )
 from oyster_jax.config_experiment import ExperimentConfig, resolve
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.data.sources.base import RawClip
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World

@@ -15,8 +15,6 @@ from oyster_jax.config import (
     LatentActionConfig,
     MediaSpec,
     QuantizerConfig,
-    Randomness,
-    SamplingConfig,
     TextEncoderConfig,
     TransformerConfig,
     VideoTokenizerConfig,
@@ -25,6 +23,7 @@ from oyster_jax.config import (
 )
 from oyster_jax.config_dict import as_config_dict, first_difference, from_dict, to_dict
 from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainConfig, resolve
+from oyster_jax.config_sampling import Randomness, SamplingConfig
 from oyster_jax.errors import OysterError
 
 

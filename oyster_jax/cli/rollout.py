@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from absl import flags
 
-from oyster_jax.config import SamplingConfig
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import OysterError
 
 FLAGS = flags.FlagValues()

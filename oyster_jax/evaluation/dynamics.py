@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oyster_jax.config import SamplingConfig
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.evaluation.metrics import bootstrap, psnr_each
 from oyster_jax.models.controls import predict_codes, with_previous
 from oyster_jax.models.dynamics import Logits

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import binomtest
 
-from oyster_jax.config import SamplingConfig
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.data.sources import reef as source
 from oyster_jax.evaluation.metrics import bootstrap, decibels, log_mel
 from oyster_jax.evaluation.reef_episodes import check_reef, opening, scene_index, scene_prompts

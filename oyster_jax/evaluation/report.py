@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from oyster_jax.config import SamplingConfig
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.data.dataset import ClipReader, write_json
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
 from oyster_jax.errors import OysterError

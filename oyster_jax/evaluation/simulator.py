@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from oyster_jax.config import SamplingConfig
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.data.dataset import write_json
 from oyster_jax.data.sources import reef as source
 from oyster_jax.evaluation import plots, reef_sight
@@ -35,6 +35,7 @@ from oyster_jax.media import write_video
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.rollout import prefill, set_prompt, step
 from oyster_jax.sims import reef
+from oyster_jax.sims.reef_draw import draw_bare
 from oyster_jax.types import KV, Observation
 
 MARKS = (1, 2, 10, 30, 60)  # seconds after which curves are summed up
@@ -129,7 +130,7 @@ def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
     """
     flat = video.reshape(-1, *video.shape[2:])
     shape = video.shape[:2]
-    shown = np.array(reef_sight.BACKGROUNDS)[reef_sight.background(flat)]
+    shown = reef_sight.scenery(flat)
     curves = {name: shown[:, i].reshape(shape) == match.scene[i] for i, name in enumerate(reef.Scene._fields[:3])}
     for name, looks in (("body", reef_sight.swimmer()), ("creature", reef_sight.creatures())):
         found = reef_sight.find(flat, looks, shown[:, 0])
@@ -174,14 +175,10 @@ def sound_curves(audio: np.ndarray, truth: np.ndarray, rate: int, fps: int) -> d
 
 
 def bare_frames(match: Match) -> np.ndarray:
-    """The simulator's median frame of each true scene, float32 [B, T, H, W, 3]: everything but what lives.
-
-    Rain splashes where it does in half of the frames.
-    """
-    scenes = np.stack(match.scene, -1)
-    scenes[..., 3] = 0
-    index = (scenes[:, :, None] == np.array(reef_sight.BACKGROUNDS)).all(-1).argmax(-1)
-    return reef_sight.stills()[index, 0]
+    """The bare bay of each true scene, float32 [B, T, H, W, 3]: rain splashes where it does in half of the frames."""
+    scenes = np.array([scene._replace(creature=0) for scene in reef.ALL_SCENES], np.int32)
+    bays = np.asarray(jax.jit(jax.vmap(draw_bare))(reef.Scene(*scenes.T)), np.float32)
+    return bays[scene_index(match.scene)]
 
 
 def summary(curve: np.ndarray, fps: int) -> dict:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oyster_jax.evaluation import reef_sight
-from oyster_jax.evaluation.reef_hearing import SOUNDS, listen
+from oyster_jax.evaluation.reef_hearing import listen
 from oyster_jax.sims.reef_map import MEDIA
 
 APART = 200.0  # ms, further apart than this two things have nothing to do with each other
@@ -28,9 +28,7 @@ def seen_onsets(video: np.ndarray) -> Onsets:
 
     Only between two frames that both show the swimmer: where it was not seen, nobody knows when its face changed.
     """
-    shown = reef_sight.background(video)
-    hour = np.array(reef_sight.BACKGROUNDS)[shown, 0]
-    body = reef_sight.find(video, reef_sight.swimmer(), hour)
+    body = reef_sight.find(video, reef_sight.swimmer(), reef_sight.scenery(video)[:, 0])
     face = np.array(reef_sight.FACES, bool)[body.look]
     begins = face[1:] & ~face[:-1] & (body.seen[1:] & body.seen[:-1])[:, None]
     frames, kind = np.nonzero(begins)  # a face tells of sounds in the order of SOUNDS
@@ -60,8 +58,8 @@ def sync(video: np.ndarray, audio: np.ndarray) -> dict:
     """Of worlds [B, T, ...], the offsets of sounds from what is seen of them, in ms.
 
     seen, heard, both: how many events. heard_of_seen: the share of visible events that sound. seen_of_heard: the share
-      of sounds whose cause is seen (who already sings does not change for the next call: the simulator has a little less
-      than 1). median, p95: of the absolute offsets of those both seen and heard. late: the median of the offsets, above
+      of sounds whose cause is seen (who already sings does not change for the next call: the simulator has a little
+      less than 1). median, p95: of the absolute offsets of those both seen and heard. late: the median of the offsets, above
       0 where sound comes after sight.
     """
     offsets, seen_count, heard_count = [], 0, 0

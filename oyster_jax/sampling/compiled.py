@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from oyster_jax.config import SamplingConfig
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import OysterError, check
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from oyster_jax.config import SamplingConfig
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import check
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling import rollout

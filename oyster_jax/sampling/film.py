@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oyster_jax.config import SamplingConfig
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.compiled import compile_step
 from oyster_jax.sampling.rollout import RolloutState, encode_prompt, set_prompt

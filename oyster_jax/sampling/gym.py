@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
-from oyster_jax.config import SamplingConfig
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import check
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World, load

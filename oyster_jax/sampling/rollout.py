@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from oyster_jax.config import SamplingConfig
+from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import check
 from oyster_jax.models.audio_tokenizer import AudioState, initial_state
 from oyster_jax.models.dynamics import Logits, frame_before, leading_action

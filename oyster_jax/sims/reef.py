@@ -7,11 +7,11 @@ the sound of the interval that it opens and the events that begin with it are fu
     state, obs = step(state, action)        # == (s := advance(state, action)), observe(s)
 
 What `action[t-1]` does is seen in frame t and heard from its first sample on. Nothing is random after `reset`. The
-rules can all be seen. The swimmer moves by a tile every third, second or single frame, slides along the shore, and picks
-up a pearl by coming to it; whoever comes to a pearl, the next one grows elsewhere. The fish follows the swimmer, the
-turtle swims to the pearl and waits beside it, the jellyfish rises and sinks with the swimmer; who is swum into changes
-places with the swimmer. So whatever was before, where a creature is soon depends on the swimmer and the pearl alone,
-and where the swimmer is on what it last swam against: an error is not carried on for ever.
+rules can all be seen. The swimmer moves by a tile every third, second or single frame, slides along the shore, and
+picks up a pearl by coming to it; whoever comes to a pearl, the next one grows elsewhere. The fish follows the swimmer,
+the turtle swims to the pearl and waits beside it, the jellyfish rises and sinks with the swimmer; who is swum into
+changes places with the swimmer. So whatever was before, where a creature is soon depends on the swimmer and the pearl
+alone, and where the swimmer is on what it last swam against: an error is not carried on for ever.
 """
 
 import jax

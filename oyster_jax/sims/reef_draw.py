@@ -33,7 +33,7 @@ _PEARL, _SHEEN, _POST = _rgb("f6ecff", "ffffff", "5a4634")
 _LAMP = _rgb("3a3540", "fff6dc", "ff5a4c", "ff9a3a", "ffe14d", "5fe06a", "5aa2ff", "c77dff")  # by the light's colour
 _HOUR = _rgb("ffffff", "f0aeb4", "6a78b4")  # the light by day, at dusk, at night
 HAPPY = 2  # frames that it glows after a pearl
-RAIN_FRAMES = 2  # that a splash lasts
+_RAIN_FRAMES = 2  # that a splash lasts
 
 
 def _cover(distance, radius):
@@ -106,20 +106,32 @@ def _from(at) -> tuple[jax.Array, jax.Array]:
 
 def draw(state: ReefState) -> jax.Array:
     """The frame that `state` shows, u8[64,64,3]."""
-    hour = jnp.asarray(_HOUR)[state.scene.time]
-    picture = jnp.asarray(_BACKDROP)[state.scene.water]
     # Nothing else is drawn on the tile of a body, so that patches hold one thing or the other.
     clear = ~(_tile_of(state.body) | _tile_of(state.creature))
-    splash = jnp.asarray(_SPLASHES)[state.clock // RAIN_FRAMES % 2]
-    picture = _paint(picture, _WHITE, 0.6 * splash * clear * (state.scene.weather == 1))
-    picture = picture * hour
+    picture = _bare(state.scene, state.clock, state.controls[LIGHT], clear)
     # Whatever lives here shines a little by itself, so that no night hides it.
-    light = 0.4 + 0.6 * hour
+    light = 0.4 + 0.6 * jnp.asarray(_HOUR)[state.scene.time]
     brush = lambda picture, colour, alpha: _paint(picture, colour * light, alpha)
-    picture = _paint(picture, jnp.asarray(_LAMP)[state.controls[LIGHT]], _LANTERNS)
     picture = jnp.where(clear, _pearl(picture, brush, state), picture)
     shapes = jnp.stack([kind(picture, brush, state) for kind in (_fish, _turtle, _jellyfish)])
-    picture = _body(shapes[state.scene.creature], brush, state)
+    return _pixels(_body(shapes[state.scene.creature], brush, state))
+
+
+def draw_bare(scene) -> jax.Array:
+    """The bay of a scene with nobody and nothing in it, all lanterns out, u8[64,64,3]."""
+    return _pixels(_bare(scene, 0, 0, True))
+
+
+def _bare(scene, clock, light, clear):
+    """Water, shore, rain where it is `clear`, and lanterns."""
+    picture = jnp.asarray(_BACKDROP)[scene.water]
+    splash = jnp.asarray(_SPLASHES)[clock // _RAIN_FRAMES % 2]
+    picture = _paint(picture, _WHITE, 0.6 * splash * clear * (scene.weather == 1))
+    picture = picture * jnp.asarray(_HOUR)[scene.time]
+    return _paint(picture, jnp.asarray(_LAMP)[light], _LANTERNS)
+
+
+def _pixels(picture) -> jax.Array:
     return (jnp.clip(picture, 0, 1) * 255 + 0.5).astype(jnp.uint8).transpose(1, 2, 0)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from oyster_jax.evaluation import reef_sight
 from oyster_jax.sims import reef
-from oyster_jax.sims.reef_draw import HAPPY
+from oyster_jax.sims.reef_draw import HAPPY, draw_bare
 from oyster_jax.sims.reef_sound import SAMPLES
 from oyster_jax.sims.reef_state import CHIME
 
@@ -43,14 +43,15 @@ def test_things_are_where_the_simulator_has_them_and_look_as_they_do(played):
 
 def test_hour_weather_and_water_are_read(played):
     states, video = played
-    shown = np.array(reef_sight.BACKGROUNDS)[reef_sight.background(video)][:, :3]
-    np.testing.assert_array_equal(shown, np.stack(states.scene[:3], -1))
+    np.testing.assert_array_equal(reef_sight.scenery(video), np.stack(states.scene[:3], -1))
 
 
 def test_nothing_is_seen_where_nothing_is():
-    stills = reef_sight.stills()[:, 0]
-    noise = np.random.default_rng(0).uniform(0, 255, stills.shape)
-    hours = np.array(reef_sight.BACKGROUNDS)[:, 0]
-    for video in (stills, noise):
+    scenes = np.array(reef.ALL_SCENES, np.int32)
+    bare = np.asarray(jax.vmap(draw_bare)(reef.Scene(*scenes.T)))
+    noise = np.random.default_rng(0).uniform(0, 255, bare.shape)
+    hours = scenes[:, 0]
+    np.testing.assert_array_equal(reef_sight.scenery(bare), scenes[:, :3])
+    for video in (bare, noise):
         for looks in (reef_sight.swimmer(), reef_sight.creatures()):
             assert not reef_sight.find(video.astype(np.uint8), looks, hours).seen.any()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from oyster_jax.compiler import compiler_options
-from oyster_jax.config import Randomness
+from oyster_jax.config_sampling import Randomness
 from oyster_jax.distributed.mesh import make_mesh
 from oyster_jax.errors import OysterError
 from oyster_jax.sampling import executables, rollout, session

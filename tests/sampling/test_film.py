@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oyster_jax.config import Guidance
+from oyster_jax.config_sampling import Guidance
 from oyster_jax.evaluation.dynamics import replay
 from oyster_jax.sampling import rollout
 from oyster_jax.sampling.film import film

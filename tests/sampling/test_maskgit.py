@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.config import Randomness, SamplingConfig
+from oyster_jax.config_sampling import Randomness, SamplingConfig
 from oyster_jax.models.dynamics import Logits
 from oyster_jax.sampling.maskgit import mask_schedule, runs, unmask
 from oyster_jax.types import TokenFrame

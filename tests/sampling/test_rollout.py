@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.config import Guidance
+from oyster_jax.config_sampling import Guidance
 from oyster_jax.errors import OysterError
 from oyster_jax.models.dynamics import leading_action
 from oyster_jax.models.video_tokenizer import to_uint8
