@@ -10,12 +10,13 @@ import pytest
 import oyster_jax
 
 PACKAGE = Path(oyster_jax.__file__).parent
-BASE = {"compiler", "config", "config_dict", "types", "errors"}
+BASE = {"compiler", "config", "config_dict", "config_sampling", "types", "errors"}
 # What each layer may import beside itself and BASE. Layers that are not named here may import all of these.
 ALLOWED = {
     "compiler": set(),
     "config": set(),
     "config_dict": set(),
+    "config_sampling": set(),
     "config_experiment": set(),
     "types": set(),
     "errors": set(),

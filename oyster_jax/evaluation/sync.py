@@ -59,8 +59,8 @@ def sync(video: np.ndarray, audio: np.ndarray) -> dict:
 
     seen, heard, both: how many events. heard_of_seen: the share of visible events that sound. seen_of_heard: the share
       of sounds whose cause is seen (who already sings does not change for the next call: the simulator has a little
-      less than 1). median, p95: of the absolute offsets of those both seen and heard. late: the median of the offsets, above
-      0 where sound comes after sight.
+      less than 1). median, p95: of the absolute offsets of those both seen and heard. late: the median of the offsets,
+      above 0 where sound comes after sight.
     """
     offsets, seen_count, heard_count = [], 0, 0
     for frames, sound in zip(video, audio):
