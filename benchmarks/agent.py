@@ -35,7 +35,7 @@ flags.DEFINE_integer("episodes", 144, "episodes in the simulator for each player
 flags.DEFINE_bool("quick", False, "a short form that learns next to nothing, for tests")
 flags.DEFINE_integer("seed", 0, "seed")
 
-SCENES = reef.SEEN
+SCENES = reef.at(reef.BAY, reef.SEEN)
 SIZES = np.array(reef.ACTIONS.sizes)
 SONG = np.array([0, 3, 6, 9])  # the note of each colour of water
 NOTES = np.array([pitch / reef.MEDIA.fps for pitch in PITCHES], int)  # bins of a frame's spectrum

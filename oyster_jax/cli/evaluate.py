@@ -39,6 +39,7 @@ flags.DEFINE_integer("audio_steps", None, "MaskGIT steps for the sound (default:
 flags.DEFINE_integer("match", None, "seconds to play against the simulator", 1, flag_values=FLAGS)
 flags.DEFINE_integer("worlds", 8, "episodes of a match", 1, flag_values=FLAGS)
 flags.DEFINE_boolean("idle", False, "a match in which nobody plays", flag_values=FLAGS)
+flags.DEFINE_enum("place", "bay", ["bay", "open"], "where a match is played: bay or open reef", flag_values=FLAGS)
 flags.DEFINE_boolean("held_out", False, "a match under prompts that were never recorded", flag_values=FLAGS)
 
 
@@ -59,8 +60,8 @@ def run(values: flags.FlagValues) -> None:
     shared = {"context": values.context, "seed": values.seed, "sampling": sampling}
     log = lambda line: print(f"evaluating {line}", flush=True)
     if values.match:
-        play = {"worlds": values.worlds, "seconds": values.match, "idle": values.idle, "held_out": values.held_out}
-        report = evaluate_match(world, values.out, MatchOptions(**play, **shared), log)
+        play = {name: values[name].value for name in ("worlds", "idle", "held_out", "place")}
+        report = evaluate_match(world, values.out, MatchOptions(seconds=values.match, **play, **shared), log)
     else:
         much = {"frames": values.frames, "starts": values.starts, "batch": values.batch}
         report = evaluate(world, values.data, values.out, EvaluationOptions(**much, **shared), log)

@@ -16,13 +16,14 @@ import numpy as np
 
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_draw import draw_bare
-from oyster_jax.sims.reef_map import FREE, TILE, centre
+from oyster_jax.sims.reef_map import FREE, SIZE, TILE, centre
 from oyster_jax.sims.reef_state import CHIME, SCENES, ReefState
 
 _WATERY = 12  # tiles that tell hour and water: bodies, pearl and shore leave more than so many
 _STARTS = 8  # frames of each scene that detectors are made from
 _FAR = np.array([12, 12], np.int32)  # where the other one is while a look is drawn
 _AT = np.array([36, 36], np.int32)  # where the thing is: open water all around
+_COLUMNS = SIZE // TILE  # of a frame, as many as rows
 
 
 class Face(NamedTuple):
@@ -114,7 +115,7 @@ def _water() -> tuple[np.ndarray, np.ndarray]:
     calm, splash = [], []
     for hour, water in np.ndindex(len(SCENES.time), len(SCENES.water)):
         still = np.stack([draw_bare(reef.Scene(hour, weather, water, 0)) for weather in (0, 1)])
-        dry, wet = next(_tiled(still))[:, FREE.reshape(-1)]
+        dry, wet = next(_tiled(still))[:, FREE[:_COLUMNS, :_COLUMNS].reshape(-1)]  # of the bay
         calm.append(dry[0])
         splash.append(wet[(wet != dry).any(-1).argmax()])
     return np.stack(calm), np.stack(splash)
@@ -169,7 +170,7 @@ _draw = jax.jit(jax.vmap(reef.draw))
 
 def _tile(place: np.ndarray) -> np.ndarray:
     """Which tile of a frame, counted row by row, holds the places int [..., 2]."""
-    return place[..., 1] // TILE * FREE.shape[1] + place[..., 0] // TILE
+    return place[..., 1] // TILE * _COLUMNS + place[..., 0] // TILE
 
 
 def _nearest(looks: Looks, thing: str) -> np.ndarray:
@@ -178,6 +179,7 @@ def _nearest(looks: Looks, thing: str) -> np.ndarray:
     scenes = np.repeat(np.array(reef.ALL_SCENES), _STARTS, axis=0)
     states, shown = jax.device_get(reset(jax.random.split(jax.random.key(1), len(scenes)), reef.Scene(*scenes.T)))
     errors = np.concatenate([_errors(tiles, looks.pixels, looks.mask) for tiles in _tiled(shown.video)])
-    errors[np.arange(len(errors)), _tile(getattr(states, thing))] = np.inf
+    corner = np.stack([reef.camera(body) for body in states.body])
+    errors[np.arange(len(errors)), _tile(getattr(states, thing) - corner)] = np.inf
     errors = np.where(scenes[:, :1, None] == looks.hour, errors, np.inf)
     return errors.min((0, 1)).astype(np.float32)

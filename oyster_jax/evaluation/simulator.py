@@ -36,6 +36,7 @@ from oyster_jax.models.world_model import World
 from oyster_jax.sampling.rollout import prefill, set_prompt, step
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_draw import draw_bare
+from oyster_jax.sims.reef_map import SIZE
 from oyster_jax.types import KV, Observation
 
 MARKS = (1, 2, 10, 30, 60)  # seconds after which curves are summed up
@@ -52,6 +53,7 @@ class MatchOptions:
     context: int = 8  # true frames that the world is given
     idle: bool = False  # nobody plays: all controls at rest
     held_out: bool = False  # under prompts that were never recorded
+    place: str = "bay"  # or "open", the open reef
     seed: int = 0
     sampling: SamplingConfig | None = None
 
@@ -63,7 +65,7 @@ class Match(NamedTuple):
     made: Observation
     frozen: np.ndarray  # uint8 [B, H, W, 3], the last frame of the context
     scene: reef.Scene  # int [B, T] each, asked for by the prompts
-    places: dict[str, np.ndarray]  # true centres of "body" and "creature", int [B, T, 2]
+    places: dict[str, np.ndarray]  # of "camera", "body" and "creature", see `Frames.truth`, int [B, T, 2]
 
 
 def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
@@ -75,7 +77,7 @@ def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
     frames = round(options.seconds * world.config.media.fps)
     keys = jax.random.split(jax.random.key(options.seed), options.worlds + 1)
     length, given = options.context + frames, options.context
-    asked = reef.HELD_OUT if options.held_out else reef.SEEN
+    asked = reef.at(reef.PLACES.index(options.place), reef.HELD_OUT if options.held_out else reef.SEEN)
     played = jax.device_get(jax.lax.map(lambda key: source.play(key, 0.5, length, asked, options.idle), keys[1:]))
     start, prompts = opening(played, given), scene_prompts(world)
     state, _ = jax.jit(prefill)(world, keys[0], start)
@@ -88,7 +90,7 @@ def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
         Observation(*(np.moveaxis(x, 0, 1) for x in made)),
         played.video[:, given - 1],
         reef.Scene(*(x[:, given:] for x in played.state.scene)),
-        {name: played.truth[name][:, given:] for name in ("body", "creature")},
+        {name: played.truth[name][:, given:] for name in ("camera", "body", "creature")},
     )
 
 
@@ -125,8 +127,8 @@ def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
     """What can be seen in frames uint8 [B, T, H, W, 3], float [B, T] each.
 
     time, weather, water, creature: whether they are what the prompt asks for (a creature must be seen to count).
-    body_recall, creature_recall: whether it is seen within NEAR pixels of its true place.
-    body_error, creature_error: pixels from the true place, nan where it is not seen at all.
+    body_recall, creature_recall: whether it is seen within NEAR pixels of its true place, nan where that is not shown.
+    body_error, creature_error: pixels from the true place, nan where it is not seen at all or should not be.
     """
     flat = video.reshape(-1, *video.shape[2:])
     shape = video.shape[:2]
@@ -136,10 +138,11 @@ def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
         found = reef_sight.find(flat, looks, shown[:, 0])
         away = np.linalg.norm(found.place.reshape(*shape, 2) - match.places[name], axis=-1)
         seen = found.seen.reshape(shape)
-        curves[f"{name}_recall"] = seen & (away <= NEAR)
-        curves[f"{name}_error"] = np.where(seen, away, np.nan)
+        shows = ((match.places[name] >= 0) & (match.places[name] < SIZE)).all(-1)
+        curves[f"{name}_recall"] = np.where(shows, seen & (away <= NEAR), np.nan)
+        curves[f"{name}_error"] = np.where(seen & shows, away, np.nan)
         if name == "creature":
-            curves[name] = seen & (found.look.reshape(shape) == match.scene.creature)
+            curves[name] = np.where(shows, seen & (found.look.reshape(shape) == match.scene.creature), np.nan)
     return {name: curve.astype(float) for name, curve in curves.items()}
 
 
@@ -176,9 +179,10 @@ def sound_curves(audio: np.ndarray, truth: np.ndarray, rate: int, fps: int) -> d
 
 def bare_frames(match: Match) -> np.ndarray:
     """The bare bay of each true scene, float32 [B, T, H, W, 3]: rain splashes where it does in half of the frames."""
-    scenes = np.array([scene._replace(creature=0) for scene in reef.ALL_SCENES], np.int32)
-    bays = np.asarray(jax.jit(jax.vmap(draw_bare))(reef.Scene(*scenes.T)), np.float32)
-    return bays[scene_index(match.scene)]
+    draw = jax.jit(lambda scenes, corners: jax.lax.map(lambda x: draw_bare(*x), (scenes, corners), batch_size=64))
+    flat = lambda x: np.reshape(x, (-1, *x.shape[2:]))
+    shown = draw(jax.tree.map(flat, match.scene), flat(match.places["camera"]))
+    return np.asarray(shown, np.float32).reshape(match.truth.video.shape)
 
 
 def summary(curve: np.ndarray, fps: int) -> dict:
@@ -194,7 +198,7 @@ def summary(curve: np.ndarray, fps: int) -> dict:
 def frames_until_followed(curves: dict[str, np.ndarray], scene: reef.Scene) -> dict:
     """From each change of prompt the frames until hour, weather, water and creature are all as asked, 0 for at once:
     median over those that come to it before the next change (or the end), and their share."""
-    right = np.prod([curves[name] for name in reef.Scene._fields], axis=0)
+    right = np.all([curves[name] != 0 for name in reef.Scene._fields[:4]], axis=0)  # a creature out of sight is right
     scenes = np.stack(scene, -1)
     waits = []
     for asked, good in zip(scenes, right):

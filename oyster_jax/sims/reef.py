@@ -1,4 +1,4 @@
-"""The reef: a small bay with a swimmer to steer, a creature, pearls and lanterns, drawn and sounded in pure JAX.
+"""The reef: a bay or open water, a swimmer to steer, a creature, pearls and lanterns, drawn and sounded in pure JAX.
 
 Every function is pure, jittable and vmappable. A `ReefState` is the world at the instant a frame is shown; the frame,
 the sound of the interval that it opens and the events that begin with it are functions of that state alone:
@@ -20,10 +20,11 @@ import numpy as np
 
 from oyster_jax.sims import reef_sound
 from oyster_jax.sims.reef_draw import draw
-from oyster_jax.sims.reef_map import FREE, MEDIA, PEARLS, SAMPLES, TILE, centre
+from oyster_jax.sims.reef_map import FREE, MEDIA, OFFSHORE, PEARLS, SAMPLES, TILE, camera, centre
 from oyster_jax.sims.reef_state import (
     ACTIONS,
     ALL_SCENES,
+    BAY,
     BEAT,
     CALL,
     DRUM,
@@ -33,6 +34,8 @@ from oyster_jax.sims.reef_state import (
     JELLYFISH,
     LIGHT,
     MOVES,
+    OPEN,
+    PLACES,
     RESTED,
     RIPE,
     SCENES,
@@ -42,6 +45,7 @@ from oyster_jax.sims.reef_state import (
     TURTLE,
     ReefState,
     Scene,
+    at,
     caption,
     random_scene,
     scene_of,
@@ -51,6 +55,7 @@ from oyster_jax.types import Observation
 __all__ = [
     "ACTIONS",
     "ALL_SCENES",
+    "BAY",
     "CALL",
     "DRUM",
     "EVENTS",
@@ -59,6 +64,8 @@ __all__ = [
     "LIGHT",
     "MEDIA",
     "MOVES",
+    "OPEN",
+    "PLACES",
     "SCENES",
     "SEEN",
     "SPEED",
@@ -66,10 +73,13 @@ __all__ = [
     "ReefState",
     "Scene",
     "advance",
+    "at",
+    "camera",
     "caption",
     "draw",
     "events",
     "observe",
+    "pearl_of",
     "random_scene",
     "reset",
     "scene_of",
@@ -78,20 +88,24 @@ __all__ = [
     "step",
 ]
 
-_APART = 2 * TILE  # or more, between swimmer and creature at first
+_APART, _IN_SIGHT = 2 * TILE, 3 * TILE  # how far creatures are from swimmers at first, at least and, offshore, at most
 _BEFORE_DRUMS = len(reef_sound.STRUCK) - ACTIONS.sizes[DRUM] + 1  # struck sounds that are events: thud, chime
 _SPOTS = centre(np.argwhere(FREE)[:, ::-1]).astype(np.int32)
 
 
 def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
-    """A new bay, everything at a random place, controls at rest, and its frame 0; consumes `key`."""
+    """A new bay or open reef, everything at a random place, controls at rest, and its frame 0; consumes `key`.
+
+    In the open reef creatures begin where they can be seen.
+    """
     body_key, creature_key, facing_key, way_key, pearl_key, clock_key = jax.random.split(key, 6)
     scene = Scene(*(jnp.asarray(i, jnp.int32) for i in scene))
     spots = jnp.asarray(_SPOTS)
-    body = jax.random.choice(body_key, spots)
-    apart = _far(spots, body) >= _APART
+    here = (spots[:, 1] >= OFFSHORE) == (scene.place == OPEN)
+    body = jax.random.choice(body_key, spots, p=here / here.sum())
+    apart = here & (_far(spots, body) >= _APART) & ((scene.place == BAY) | (_far(spots, body) <= _IN_SIGHT))
     creature = jax.random.choice(creature_key, spots, p=apart / apart.sum())
-    pearls = _open(body, creature)
+    pearls = _open(scene.place, body, creature)
     state = ReefState(
         scene=scene,
         next_scene=scene,
@@ -103,7 +117,7 @@ def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
         creature_facing=2 * jax.random.randint(way_key, (), 0, 2) - 1,
         rested=jnp.int32(RESTED),
         bumped=jnp.bool_(False),
-        pearl=jax.random.choice(pearl_key, len(PEARLS), p=pearls / pearls.sum()).astype(jnp.int32),
+        pearl=jax.random.choice(pearl_key, PEARLS.shape[1], p=pearls / pearls.sum()).astype(jnp.int32),
         pearl_age=jnp.int32(RIPE),
         level=_targets(scene, jnp.int32(0)),
         age=jnp.full(len(reef_sound.STRUCK), reef_sound.SILENT, jnp.int32),
@@ -135,10 +149,11 @@ def advance(state: ReefState, action) -> ReefState:
     east = jnp.sign(creature[0] - state.creature[0])
 
     # A pearl grows where nobody is, and is gone as soon as somebody comes: no pearl is ever out of sight.
-    gone = ~_open(body, creature)[state.pearl]
-    picked = (state.pearl_age >= RIPE) & (_far(jnp.asarray(PEARLS)[state.pearl], body) == 0)
-    following = (state.pearl + jnp.arange(1, 4)) % len(PEARLS)
-    following = following[jnp.argmax(_open(body, creature)[following])]
+    open_places = _open(scene.place, body, creature)
+    gone = ~open_places[state.pearl]
+    picked = (state.pearl_age >= RIPE) & (_far(pearl_of(state), body) == 0)
+    following = (state.pearl + jnp.arange(1, 4)) % PEARLS.shape[1]
+    following = following[jnp.argmax(open_places[following])]
 
     # A drum beats when it is taken up, and goes on to do so while it is played.
     age = jnp.minimum(state.age + SAMPLES, reef_sound.SILENT)
@@ -177,8 +192,14 @@ def sound(state: ReefState) -> jax.Array:
 
 
 def set_scene(state: ReefState, scene: Scene) -> ReefState:
-    """From the next frame on the bay looks and sounds like `scene`."""
-    return state._replace(next_scene=Scene(*(jnp.asarray(i, jnp.int32) for i in scene)))
+    """From the next frame on it looks and sounds like `scene`, in the place where it is."""
+    scene = Scene(*(jnp.asarray(i, jnp.int32) for i in scene))
+    return state._replace(next_scene=scene._replace(place=state.scene.place))
+
+
+def pearl_of(state: ReefState) -> jax.Array:
+    """The centre of the tile where the pearl is or grows, i32[2], on the map."""
+    return jnp.asarray(PEARLS)[state.scene.place, state.pearl]
 
 
 # ---------------------------------------------------------------------------- how it moves
@@ -202,9 +223,10 @@ def _free(there) -> jax.Array:
     return jnp.asarray(FREE)[y, x]
 
 
-def _open(body, creature) -> jax.Array:
-    """At which of PEARLS nobody is, bool[8]."""
-    return (_far(jnp.asarray(PEARLS), body) > 0) & (_far(jnp.asarray(PEARLS), creature) > 0)
+def _open(place, body, creature) -> jax.Array:
+    """At which of a place's PEARLS nobody is, bool[8]."""
+    pearls = jnp.asarray(PEARLS)[place]
+    return (_far(pearls, body) > 0) & (_far(pearls, creature) > 0)
 
 
 def _swim(body, heading, stroke) -> tuple[jax.Array, jax.Array]:
@@ -221,7 +243,7 @@ def _swim(body, heading, stroke) -> tuple[jax.Array, jax.Array]:
 def _creature(state: ReefState, kind, body) -> jax.Array:
     """Where the creature is next: a tile nearer to what its kind wants, and never quite there; or, swum into by a
     swimmer who is now at `body`, where that one came from."""
-    here, swimmer, pearl = state.creature, state.body, jnp.asarray(PEARLS)[state.pearl]
+    here, swimmer, pearl = state.creature, state.body, pearl_of(state)
     wanted = jnp.where(kind == TURTLE, pearl, jnp.where(kind == JELLYFISH, jnp.stack([here[0], swimmer[1]]), swimmer))
     there = here + TILE * jnp.sign(wanted - here)
     waits = jnp.all(there == jnp.where(kind == TURTLE, pearl, swimmer)) | jnp.all(there == body)

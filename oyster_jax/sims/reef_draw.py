@@ -1,4 +1,4 @@
-"""The reef's picture: soft discs over a bay of tiles, then the light of the hour. Colours are 0 to 1, [3, 64, 64]."""
+"""The reef's picture: soft discs over tiles, then the light of the hour. Colours are 0 to 1, [3, H, W]."""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,10 @@ from oyster_jax.sims.reef_map import (
     SIZE,
     TILE,
     TILES,
+    WATERY,
     X,
     Y,
+    camera,
     tiled,
 )
 from oyster_jax.sims.reef_sound import SAMPLES
@@ -29,6 +31,7 @@ _SAND, _WET, _FOAM, _ROCK, _MOSS, _SHELL = _rgb("f3dfa8", "d8bb82", "ffffff", "6
 _CORAL, _RIM, _GOLD, _SONG = _rgb("ff7a5c", "b83f33", "ffd94a", "ffffff")
 _WHITE, _INK, _YELLOW, _STRIPE = _rgb("ffffff", "1d1b2e", "ffd23a", "f08a24")
 _SHIELD, _LEG, _BELL, _ARM = _rgb("9a5b2e", "b7d36c", "f3a6d8", "c76fb6")
+_REEF, _POLYP, _WEED, _FROND, _BANK, _BUOY = _rgb("e2568a", "ffb3c7", "1f6b3a", "4fb05a", "d9c48a", "f2f2f2")
 _PEARL, _SHEEN, _POST = _rgb("f6ecff", "ffffff", "5a4634")
 _LAMP = _rgb("3a3540", "fff6dc", "ff5a4c", "ff9a3a", "ffe14d", "5fe06a", "5aa2ff", "c77dff")  # by the light's colour
 _HOUR = _rgb("ffffff", "f0aeb4", "6a78b4")  # the light by day, at dusk, at night
@@ -45,57 +48,82 @@ def _paint(picture, colour, alpha):
     return picture + (colour - picture) * alpha
 
 
-def _discs(centres, radius) -> np.ndarray:
-    """Cover of discs around centres of pixels [n, 2], f32[64,64]."""
-    cover = [np.clip(radius + 0.5 - np.hypot(X - x, Y - y), 0, 1) for x, y in centres]
-    return np.max(cover, axis=0) if cover else np.zeros_like(X)
+_MAP_Y, _MAP_X = np.mgrid[: TILES.shape[0] * TILE, : TILES.shape[1] * TILE].astype(np.float32) + 0.5
 
 
-def _centres(kind: str) -> np.ndarray:
-    return np.argwhere(kind == TILES)[:, ::-1] * TILE + TILE / 2
+def _centres(kinds: str) -> np.ndarray:
+    return np.argwhere(np.isin(TILES, list(kinds)))[:, ::-1] * TILE + TILE / 2
+
+
+def _far(kinds: str, x: float = 0, y: float = 0) -> np.ndarray:
+    """How far each of the map's pixels is from a point of its tile, (x, y) from the centre, if it is of these kinds."""
+    dx, dy = _MAP_X % TILE - TILE / 2 - x, _MAP_Y % TILE - TILE / 2 - y
+    return np.where(tiled(kinds), np.hypot(dx, dy), np.inf)
+
+
+def _discs(kinds: str, radius: float, x: float = 0, y: float = 0) -> np.ndarray:
+    """Cover of one disc on each tile of these kinds, f32[224,160]."""
+    return np.clip(radius + 0.5 - _far(kinds, x, y), 0, 1)
+
+
+def _water() -> np.ndarray:
+    """Water alone in each of its colours, f32[4,3,224,160]. One ripple a tile: all water looks the same."""
+    x, y = _MAP_X % TILE, _MAP_Y % TILE
+    ripple = np.clip(1.2 - np.abs(y - 3.5 - 0.9 * np.sin(x * 2 * np.pi / TILE)), 0, 1)
+    return _paint(_WATER, _GLINT, 0.45 * ripple).astype(np.float32)
 
 
 def _backdrop() -> np.ndarray:
-    """Water, shore and rocks by full daylight for each colour of water, f32[4,3,64,64]."""
-    # One ripple a tile: all water looks the same.
-    x, y = X % TILE, Y % TILE
-    ripple = np.clip(1.2 - np.abs(y - 3.5 - 0.9 * np.sin(x * 2 * np.pi / TILE)), 0, 1)
-    picture = _paint(_WATER, _GLINT, 0.45 * ripple)
-    wet = np.pad(tiled("~"), TILE)  # on land, how near is the water?
-    near = np.full(X.shape, np.inf, np.float32)
+    """What never moves, by full daylight for each colour of water, f32[4,3,224,160]."""
+    picture = _water()
+    wet = np.pad(tiled(WATERY), TILE)  # on land, how near is the water?
+    height, width = _MAP_X.shape
+    near = np.full(_MAP_X.shape, np.inf, np.float32)
     for dy, dx in np.ndindex(2 * TILE - 1, 2 * TILE - 1):
-        there = wet[dy + 1 : dy + 1 + SIZE, dx + 1 : dx + 1 + SIZE]
+        there = wet[dy + 1 : dy + 1 + height, dx + 1 : dx + 1 + width]
         near = np.minimum(near, np.where(there, np.hypot(dy - TILE + 1, dx - TILE + 1), np.inf))
-    land = ~tiled("~")
+    land = ~tiled(WATERY)
     picture = _paint(picture, _SAND, land)
     picture = _paint(picture, _WET, land * np.clip(4.5 - near, 0, 1))
     picture = _paint(picture, _FOAM, 0.85 * land * np.clip(2.2 - near, 0, 1))
-    for x, y in _centres("r"):
-        stone = _paint(_ROCK, _MOSS, np.clip(1 - np.hypot(X - x + 1.5, Y - y + 1.5) / 4, 0, 1))
-        picture = _paint(picture, stone, _discs([(x, y)], 3.4))
-    picture = _paint(picture, _SHELL, _discs(_centres("*") + (0, -1), 1.8))
-    picture = _paint(picture, _POST, _discs(_centres("L"), 3.8))
+    stone = _paint(_ROCK, _MOSS, np.clip(1 - np.minimum(_far("r", -1.5, -1.5), 9) / 4, 0, 1))
+    picture = _paint(picture, stone, _discs("r", 3.4))
+    picture = _paint(picture, _SHELL, _discs("*", 1.8, 0, -1))
+    for x, y in ((-2, -1.5), (2, -1.8), (0, 1.8)):
+        picture = _paint(picture, _REEF, _discs("c", 1.7, x, y))
+        picture = _paint(picture, _POLYP, _discs("c", 0.6, x, y))
+    for x in (-2.4, 0, 2.4):
+        blade = np.abs(_MAP_X % TILE - TILE / 2 - x - 0.8 * np.sin(_MAP_Y % TILE)) < 0.9
+        picture = _paint(picture, _FROND if x else _WEED, tiled("w") * blade)
+    picture = _paint(picture, _BANK, 0.8 * _discs("o", 3.2))
+    picture = _paint(picture, _BUOY, _discs("b", 3.6))
+    picture = _paint(picture, _POST, _discs("L", 3.8))
     return np.clip(picture, 0, 1).astype(np.float32)
 
 
 def _splashes() -> np.ndarray:
-    """Rings on a third of the water's tiles, one third after the other, f32[2,64,64]."""
-    centres = _centres("~")
-    order = np.random.default_rng(1).permutation(len(centres))
+    """Rings on a third of the plain water's tiles, one third after the other, f32[2,224,160]."""
     rings = []
-    for part in np.array_split(order, 3)[:2]:
-        rings.append(np.max([np.clip(1 - np.abs(np.hypot(X - x, Y - y) - 2.2), 0, 1) for x, y in centres[part]], 0))
+    centres = _centres("~")
+    places = [centres[centres[:, 1] < SIZE], centres[centres[:, 1] > SIZE]]
+    orders = [here[np.random.default_rng(1).permutation(len(here))] for here in places]
+    for part in range(2):
+        now = np.concatenate([np.array_split(order, 3)[part] for order in orders])
+        tiles = np.zeros(TILES.shape, bool)
+        tiles[tuple((now // TILE).astype(int).T[::-1])] = True
+        ring = np.clip(1 - np.abs(_far("~") - 2.2), 0, 1)
+        rings.append(np.kron(tiles, np.ones((TILE, TILE))) * ring)
     return np.stack(rings).astype(np.float32)
 
 
-_BACKDROP, _SPLASHES = _backdrop(), _splashes()
-_LANTERNS = _discs(_centres("L"), 2.4).astype(np.float32)
+_SEABED, _BACKDROP, _SPLASHES = _water(), _backdrop(), _splashes()
+_LANTERNS = _discs("Lb", 2.4).astype(np.float32)
 _LOOK = (MOVES / np.maximum(np.linalg.norm(MOVES, axis=1, keepdims=True), 1)).astype(np.float32)
 _TILE_X, _TILE_Y = (axis // TILE * TILE + TILE / 2 for axis in (X, Y))  # of each pixel, the centre of its tile
 
 
 def _tile_of(at) -> jax.Array:
-    """Which pixels lie on the tile of a body at `at`, bool[64,64]."""
+    """Which pixels of a frame lie on the tile of a body at `at`, bool[64,64]."""
     return (at[0] == _TILE_X) & (at[1] == _TILE_Y)
 
 
@@ -106,38 +134,44 @@ def _from(at) -> tuple[jax.Array, jax.Array]:
 
 def draw(state: ReefState) -> jax.Array:
     """The frame that `state` shows, u8[64,64,3]."""
+    corner = camera(state.body)
+    pearl = jnp.asarray(PEARLS)[state.scene.place, state.pearl] - corner
+    state = state._replace(body=state.body - corner, creature=state.creature - corner)
     # Nothing else is drawn on the tile of a body, so that patches hold one thing or the other.
     clear = ~(_tile_of(state.body) | _tile_of(state.creature))
-    picture = _bare(state.scene, state.clock, state.controls[LIGHT], clear)
+    picture = _bare(state.scene, corner, state.clock, state.controls[LIGHT], clear)
     # Whatever lives here shines a little by itself, so that no night hides it.
     light = 0.4 + 0.6 * jnp.asarray(_HOUR)[state.scene.time]
     brush = lambda picture, colour, alpha: _paint(picture, colour * light, alpha)
-    picture = jnp.where(clear, _pearl(picture, brush, state), picture)
+    picture = jnp.where(clear, _pearl(picture, brush, pearl, state.pearl_age), picture)
     shapes = jnp.stack([kind(picture, brush, state) for kind in (_fish, _turtle, _jellyfish)])
     return _pixels(_body(shapes[state.scene.creature], brush, state))
 
 
-def draw_bare(scene) -> jax.Array:
-    """The bay of a scene with nobody and nothing in it, all lanterns out, u8[64,64,3]."""
-    return _pixels(_bare(scene, 0, 0, True))
+def draw_bare(scene, corner=(0, 0)) -> jax.Array:
+    """A scene with nobody and nothing in it, all lanterns out, u8[64,64,3]; see `camera` for the corner."""
+    return _pixels(_bare(scene, corner, 0, 0, True))
 
 
-def _bare(scene, clock, light, clear):
-    """Water, shore, rain where it is `clear`, and lanterns."""
-    picture = jnp.asarray(_BACKDROP)[scene.water]
-    splash = jnp.asarray(_SPLASHES)[clock // _RAIN_FRAMES % 2]
+def _bare(scene, corner, clock, light, clear):
+    """What the camera shows of water, seabed and shore, of rain where it is `clear`, and of lanterns."""
+    shown = lambda whole, *index: jax.lax.dynamic_slice_in_dim(
+        jax.lax.dynamic_slice_in_dim(jnp.asarray(whole)[index], corner[1], SIZE, -2), corner[0], SIZE, -1
+    )
+    picture = jnp.where(clear, shown(_BACKDROP, scene.water), shown(_SEABED, scene.water))
+    splash = shown(_SPLASHES, clock // _RAIN_FRAMES % 2)
     picture = _paint(picture, _WHITE, 0.6 * splash * clear * (scene.weather == 1))
     picture = picture * jnp.asarray(_HOUR)[scene.time]
-    return _paint(picture, jnp.asarray(_LAMP)[light], _LANTERNS)
+    return _paint(picture, jnp.asarray(_LAMP)[light], shown(_LANTERNS) * clear)
 
 
 def _pixels(picture) -> jax.Array:
     return (jnp.clip(picture, 0, 1) * 255 + 0.5).astype(jnp.uint8).transpose(1, 2, 0)
 
 
-def _pearl(picture, brush, state):
-    x, y = jnp.asarray(PEARLS)[state.pearl]
-    grown = PEARL_RADIUS * jnp.floor(4 * state.pearl_age / RIPE) / 4  # in four stages
+def _pearl(picture, brush, at, age):
+    x, y = at
+    grown = PEARL_RADIUS * jnp.floor(4 * age / RIPE) / 4  # in four stages
     picture = brush(picture, _PEARL, _cover(jnp.hypot(X - x, Y - y), grown - 0.5) * (grown > 0))
     return brush(picture, _SHEEN, _cover(jnp.hypot(X - x + 1, Y - y + 1), 0.3 * grown))
 

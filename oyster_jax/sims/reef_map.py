@@ -1,6 +1,9 @@
 """The reef's geography: sizes, rates, tiles, and where things may be. Pixels, x to the right, y down.
 
-The bay is laid with tiles of 8 x 8 pixels. Whatever moves fills a tile and goes from tile to tile, as pieces do on a
+Two places lie on one map: a *bay*, as large as the screen, and below it the open *reef*, six times as large, which is
+seen through a camera that follows the swimmer. Coordinates are those of the map; those of a frame are less by `camera`.
+
+Both are laid with tiles of 8 x 8 pixels. Whatever moves fills a tile and goes from tile to tile, as pieces do on a
 board. So a patch of 8 x 8 pixels holds one of some hundred pictures, and what comes into a patch comes from next door
 as it was: that makes this world small enough to be learnt on a CPU, and to hold for a minute. The water is a rectangle,
 so that whoever swims against the shore is soon where anybody else would be who did the same.
@@ -8,6 +11,7 @@ so that whoever swims against the shore is soon where anybody else would be who 
 
 from fractions import Fraction
 
+import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.config import MediaSpec
@@ -17,8 +21,9 @@ SIZE = MEDIA.height
 SAMPLES = MEDIA.samples_per_frame
 TILE = 8
 
-# ~ water, s sand, * sand with a shell, r rock, L a lantern's post
-_MAP = """
+# ~ water; in it c coral, w weed, o a bank of sand, b a buoy with a lantern: all can be swum over, and are hidden while
+# they are. s sand, * sand with a shell, r rock, L a lantern's post: the shore.
+_BAY = """
     Lssss*sL
     s~~~~~~s
     s~~~~~~s
@@ -28,24 +33,75 @@ _MAP = """
     r~~~~~~s
     Lrs*sssL
 """
-TILES = np.array([list(row) for row in _MAP.split()])
+_OPEN = """
+    Lss*sssssLsssrrssssL
+    s~~~~~~~~~~~~~~~w~~s
+    s~cc~~~~~w~~~~~~ww~s
+    s~ccc~~~~ww~~~~~~w~s
+    s~~c~~b~~~w~~~o~~~~r
+    s~~~~~~~~~~~~oo~~~~r
+    *~~~~o~~~~~~~~~~b~~s
+    s~~~ooo~~~~c~~~~~~~s
+    s~~~~o~~~~ccc~~~~~~s
+    L~~~~~~~~~~c~~~~ww~L
+    s~w~~~~~~~~~~~~~~w~s
+    s~ww~~~~b~~~~~o~~~~s
+    s~~w~~~~~~~~~ooo~~~*
+    r~~~~~~~~~~~~~o~~~~s
+    r~~~~~c~~~~w~~~~~~~s
+    s~~~~cc~~~www~~~~~~s
+    s~b~~~c~~~~w~~~~c~~s
+    s~~~~~~~~~~~~~~cc~~s
+    s~~~~~~~o~~~~~~~~~~s
+    Ls*ssssssssLsrrsss*L
+"""
+
+
+def _atlas(*maps: str) -> np.ndarray:
+    """Maps one below the other; # is nowhere."""
+    rows = [row for one in maps for row in one.split()]
+    return np.array([list(row.ljust(max(map(len, rows)), "#")) for row in rows])
+
+
+TILES = _atlas(_BAY, _OPEN)
+OFFSHORE = SIZE  # y from which on the open reef lies
 
 PEARL_RADIUS = 3.5
 
-# The cycle of pearls, centres of tiles. Neighbours lie far apart, so that following it leads through the whole bay.
-PEARLS = np.array([(12, 12), (52, 44), (28, 12), (36, 52), (12, 28), (52, 28), (20, 44), (52, 12)], np.int32)
+# The cycle of pearls in bay and open reef, centres of tiles of plain water. In the bay neighbours lie far apart, so
+# that following it leads through the whole of it; in the open reef the next one is mostly just out of sight.
+_TILES_OF_PEARLS = (
+    ((1, 1), (6, 5), (3, 1), (4, 6), (1, 3), (6, 3), (2, 5), (6, 1)),
+    ((8, 13), (13, 10), (17, 15), (12, 20), (13, 25), (9, 25), (4, 21), (2, 14)),
+)
+PEARLS = np.array(_TILES_OF_PEARLS, np.int32) * TILE + TILE // 2  # [places, 8, 2]
 
-Y, X = np.mgrid[:SIZE, :SIZE].astype(np.float32) + 0.5  # centres of pixels
+Y, X = np.mgrid[:SIZE, :SIZE].astype(np.float32) + 0.5  # centres of pixels of a frame
 
 
-def tiled(kind: str) -> np.ndarray:
-    """Which pixels lie on tiles of this kind, bool[64,64]."""
-    return np.kron(kind == TILES, np.ones((TILE, TILE), bool))
+def tiled(kinds: str) -> np.ndarray:
+    """Which pixels of the map lie on tiles of these kinds, bool[224,160]."""
+    return np.kron(np.isin(TILES, list(kinds)), np.ones((TILE, TILE), bool))
 
 
-FREE = TILES == "~"  # where a swimmer or a creature may be, bool[8,8] by row and column
+WATERY = "~cwob"
+FREE = np.isin(TILES, list(WATERY))  # where a swimmer or a creature may be, bool[28,20] by row and column
+_SEEN_TILES = SIZE // TILE
 
 
 def centre(column_row):
     """The centre of tiles [..., 2] in pixels, as x and y."""
     return column_row * TILE + TILE // 2
+
+
+def camera(body):
+    """The map's pixel, as x and y, in the upper left corner of the frame that shows a swimmer at `body` i32[2].
+
+    It goes from tile to tile, and stops at the edge of the map.
+    """
+    rows, columns = TILES.shape
+    first_row = OFFSHORE // TILE
+    lowest = jnp.array([0, first_row])
+    highest = jnp.array([columns - _SEEN_TILES, rows - _SEEN_TILES])
+    tile = jnp.clip(body // TILE - _SEEN_TILES // 2, lowest, highest)
+    return jnp.where(body[1] < OFFSHORE, 0, tile * TILE)

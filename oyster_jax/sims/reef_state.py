@@ -32,12 +32,13 @@ THUD, CHIME, CALLED, DRUMMED = range(4)
 
 
 class Scene(NamedTuple):
-    """What a prompt says about the bay: i32[] each, an index into the choices of `SCENES`."""
+    """What a prompt says: i32[] each, an index into the choices of `SCENES`."""
 
     time: jax.Array
     weather: jax.Array
     water: jax.Array
     creature: jax.Array
+    place: jax.Array = 0
 
 
 SCENES = Scene(
@@ -45,18 +46,26 @@ SCENES = Scene(
     weather=("under a clear sky", "in the rain"),
     water=("blue", "green", "turquoise", "violet"),
     creature=("a fish", "a turtle", "a jellyfish"),
+    place=("a bay", "an open reef"),
 )
 FISH, TURTLE, JELLYFISH = range(3)
+PLACES = ("bay", "open")  # short names of SCENES.place
+BAY, OPEN = range(2)
 ALL_SCENES = tuple(Scene(*choice) for choice in np.ndindex(*(len(choices) for choices in SCENES)))
 # Never recorded, so that a world can be asked for what it was not taught; each single choice is seen often.
 HELD_OUT = tuple(s for s in ALL_SCENES if (s.time + s.weather + s.water + 2 * s.creature) % 7 == 0)
 SEEN = tuple(s for s in ALL_SCENES if s not in HELD_OUT)
 
 
+def at(place: int, scenes: tuple[Scene, ...] = ALL_SCENES) -> tuple[Scene, ...]:
+    """Those of `scenes` that are in the place."""
+    return tuple(scene for scene in scenes if scene.place == place)
+
+
 def caption(scene: Scene) -> str:
     """The prompt that describes `scene`, such as "a bay at night in the rain, green water, a turtle"."""
-    time, weather, water, creature = (choices[int(i)] for choices, i in zip(SCENES, scene))
-    return f"a bay {time} {weather}, {water} water, {creature}"
+    time, weather, water, creature, place = (choices[int(i)] for choices, i in zip(SCENES, scene))
+    return f"{place} {time} {weather}, {water} water, {creature}"
 
 
 def scene_of(text: str) -> Scene:
@@ -67,8 +76,8 @@ def scene_of(text: str) -> Scene:
     raise OysterError(f"the reef has no scene '{text}'; one reads '{caption(Scene(0, 0, 0, 0))}'")
 
 
-def random_scene(key, scenes: tuple[Scene, ...] = SEEN) -> Scene:
-    """One of `scenes` (those that are not held out), all equally likely; consumes `key`."""
+def random_scene(key, scenes: tuple[Scene, ...] = at(BAY, SEEN)) -> Scene:
+    """One of `scenes`, all equally likely; consumes `key`."""
     return Scene(*jax.random.choice(key, np.array(scenes, np.int32)))
 
 
@@ -76,7 +85,7 @@ def random_scene(key, scenes: tuple[Scene, ...] = SEEN) -> Scene:
 
 
 class ReefState(NamedTuple):
-    """The world at the instant a frame is shown. Positions are whole pixels (x to the right, y down)."""
+    """The world at the instant a frame is shown. Positions are whole pixels of the map (x to the right, y down)."""
 
     scene: Scene
     next_scene: Scene  # what the next frame will show

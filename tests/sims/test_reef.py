@@ -7,7 +7,7 @@ import pytest
 
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
-from oyster_jax.sims.reef_map import FREE, MEDIA, PEARLS, SAMPLES, TILE
+from oyster_jax.sims.reef_map import FREE, MEDIA, OFFSHORE, PEARLS, SAMPLES, SIZE, TILE, TILES
 
 DAY = reef.Scene(0, 0, 0, 0)
 FISH, TURTLE, JELLYFISH = range(3)
@@ -36,7 +36,7 @@ def _play(state, actions):
 def _at(body, pearl=(52, 12), creature=(12, 12), **fields):
     """A bay by day with the swimmer at `body`, looking east, and a jellyfish far away."""
     state, _ = _reset(jax.random.key(3), DAY._replace(creature=JELLYFISH))
-    place = int(np.flatnonzero(np.all(np.array(pearl) == PEARLS, axis=1))[0])
+    place = int(np.flatnonzero(np.all(np.array(pearl) == PEARLS[reef.BAY], axis=1))[0])
     fields = {"clock": jnp.int32(0), "facing": jnp.int32(EAST)} | fields
     return state._replace(body=jnp.array(body), creature=jnp.array(creature), pearl=jnp.int32(place), **fields)
 
@@ -190,18 +190,20 @@ def test_a_scene_shows_from_the_next_frame_on():
     np.testing.assert_array_equal(_observe(asked).video, _observe(state).video)
     np.testing.assert_array_equal(_observe(asked).audio, _observe(state).audio)
     after = _advance(asked, rest)
-    assert tuple(map(int, after.scene)) == (2, 1, 1, 2)
+    assert tuple(map(int, after.scene)) == (2, 1, 1, 2, reef.BAY)
     assert np.mean(_observe(after).video) < 0.7 * np.mean(_observe(_advance(state, rest)).video)
 
 
 def test_every_scene_has_its_own_caption_and_look():
     scenes = reef.ALL_SCENES
-    assert len({reef.caption(s) for s in scenes}) == len(scenes) == 72
+    assert len({reef.caption(s) for s in scenes}) == len(scenes) == 144
     assert reef.caption(reef.Scene(2, 1, 1, 2)) == "a bay at night in the rain, green water, a jellyfish"
+    assert reef.caption(reef.Scene(0, 0, 0, 0, reef.OPEN)).startswith("an open reef by day")
     assert all(reef.scene_of(reef.caption(s)) == s for s in scenes)
     with pytest.raises(OysterError, match="no scene 'a desert'"):
         reef.scene_of("a desert")
-    looks = [np.asarray(_observe(_at((28, 28), scene=reef.Scene(*map(jnp.int32, s)))).video, float) for s in scenes]
+    bay = reef.at(reef.BAY)
+    looks = [np.asarray(_observe(_at((28, 28), scene=reef.Scene(*map(jnp.int32, s)))).video, float) for s in bay]
     apart = [np.abs(a - b).max(-1) > 30 for i, a in enumerate(looks) for b in looks[:i]]
     assert min(x.sum() for x in apart) > 30  # another creature alone changes some fifty pixels
 
@@ -209,8 +211,8 @@ def test_every_scene_has_its_own_caption_and_look():
 def test_held_out_scenes_are_never_drawn_and_hold_out_no_choice():
     keys = jax.random.split(jax.random.key(0), 500)
     drawn = set(zip(*(np.asarray(x).tolist() for x in jax.vmap(reef.random_scene)(keys))))
-    assert drawn == set(reef.SEEN) and not drawn & set(reef.HELD_OUT)
-    assert 9 <= len(reef.HELD_OUT) <= 15
+    assert drawn == set(reef.at(reef.BAY, reef.SEEN)) and not drawn & set(reef.HELD_OUT)
+    assert 18 <= len(reef.HELD_OUT) <= 30
     for place, choices in enumerate(reef.SCENES):
         seen = [sum(s[place] == i for s in reef.SEEN) for i in range(len(choices))]
         assert min(seen) > len(reef.SEEN) / len(choices) / 2
@@ -220,13 +222,11 @@ def test_held_out_scenes_are_never_drawn_and_hold_out_no_choice():
 
 
 def test_every_pearl_can_be_reached_and_no_place_is_cut_off():
-    assert all(FREE[y, x] for x, y in PEARLS // TILE)
-    reached = np.zeros_like(FREE)
-    reached[tuple(np.argwhere(FREE)[0])] = True
-    for _ in range(100):
-        for x, y in reef.MOVES:
-            reached |= np.roll(reached, (y, x), (0, 1)) & FREE
-    assert np.array_equal(reached, FREE)
+    assert np.all(TILES[PEARLS[..., 1] // TILE, PEARLS[..., 0] // TILE] == "~")
+    for place, free in ((reef.BAY, FREE[: OFFSHORE // TILE]), (reef.OPEN, FREE[OFFSHORE // TILE :])):
+        assert np.all((PEARLS[place, :, 1] >= OFFSHORE) == (place == reef.OPEN))
+        rows, columns = (np.flatnonzero(free.any(axis)) for axis in (1, 0))
+        assert free[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()  # a rectangle
 
 
 @pytest.mark.parametrize("kind, there", [(FISH, (36, 28)), (TURTLE, (20, 28)), (JELLYFISH, (52, 36))])
@@ -277,3 +277,59 @@ def test_nothing_is_drawn_over_the_tile_of_a_body():
         x, y = (centre == np.asarray(axis)[:, None] for axis in who.T)
         assert not np.any(differs & y[:, :, None] & x[:, None, :])
     assert differs.any()
+
+
+# ---------------------------------------------------------------------------- the open reef
+
+
+def _offshore(column, row, **fields):
+    """The open reef by day, with the swimmer on that tile of it and the creature beside."""
+    state, _ = _reset(jax.random.key(3), DAY._replace(creature=JELLYFISH, place=reef.OPEN))
+    body = jnp.array((column * TILE + TILE // 2, OFFSHORE + row * TILE + TILE // 2))
+    return state._replace(body=body, creature=body + jnp.array((2 * TILE, 0)), clock=jnp.int32(0), **fields)
+
+
+def test_the_camera_follows_by_whole_tiles_and_stops_at_the_shore():
+    states, obs, _ = _play(_offshore(8, 8), _actions((1, (EAST, FAST, 0, 0))))
+    corners = np.array([reef.camera(body) for body in states.body])
+    assert np.all(corners % TILE == 0) and np.all(np.diff(corners[:, 0]) >= 0)
+    assert corners[-1].tolist() == [(TILES.shape[1] * TILE) - SIZE, OFFSHORE + 4 * TILE]
+    assert states.body[-1].tolist() == [18 * TILE + TILE // 2, OFFSHORE + 8 * TILE + TILE // 2]
+    # While it follows, everything but the bodies moves by a tile.
+    before, after = np.asarray(obs.video[1], int), np.asarray(obs.video[2], int)
+    moved = np.abs(after[:, :-TILE] - before[:, TILE:]).max(-1).reshape(8, TILE, 7, TILE).max((1, 3)) > 0
+    assert corners[2, 0] - corners[1, 0] == TILE and moved.sum() <= 5
+
+
+def test_who_comes_back_finds_what_was_there():
+    away = _actions((8, (EAST, FAST, 0, 0)), (8, (5, FAST, 0, 0)), (1, (REST, FAST, 0, 0)))
+    start = _offshore(6, 4, pearl=jnp.int32(4))
+    states, obs, _ = _play(start, away)
+    assert states.body[15].tolist() == start.body.tolist() and not np.array_equal(states.body[7], start.body)
+    home, again = (np.asarray(x, int) for x in (_observe(start).video, obs.video[15]))
+    assert (np.abs(home - again).max(-1) > 0).mean() < 4 * TILE * TILE / SIZE**2  # but for the bodies
+    assert (np.abs(home - np.asarray(obs.video[7], int)).max(-1) > 0).mean() > 0.1
+
+
+def test_what_is_hidden_below_a_swimmer_comes_back_when_it_has_passed():
+    coral = np.argwhere(TILES == "c")[4] - (OFFSHORE // TILE, 0)
+    over, beside = (_offshore(int(coral[1]) + x, int(coral[0])) for x in (0, 1))
+    patch = lambda state: np.asarray(_observe(state).video)[_crop(coral, state)]
+    assert np.abs(patch(over).astype(int) - patch(beside)).max() > 30
+    plain = np.asarray(_observe(_at((28, 28), creature=(44, 44))).video)[8:16, 8:16]
+    assert np.abs(patch(beside).astype(int) - plain).max() > 30
+
+
+def _crop(tile, state):
+    """Where in the frame of `state` the tile (row, column) of the open reef is."""
+    x, y = (tile[::-1] * TILE + (0, OFFSHORE)) - np.asarray(reef.camera(state.body))
+    return np.s_[y : y + TILE, x : x + TILE]
+
+
+def test_creatures_begin_in_sight_and_prompts_do_not_move_the_place():
+    keys = jax.random.split(jax.random.key(0), 64)
+    states = jax.vmap(lambda k: reef.reset(k, DAY._replace(place=reef.OPEN))[0])(keys)
+    assert np.all(states.body[:, 1] > OFFSHORE) and np.all(states.creature[:, 1] > OFFSHORE)
+    corners = np.array([reef.camera(body) for body in states.body])
+    assert np.all((states.creature >= corners) & (states.creature < corners + SIZE))
+    assert int(reef.set_scene(_offshore(4, 4), DAY).next_scene.place) == reef.OPEN

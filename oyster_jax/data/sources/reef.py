@@ -1,7 +1,7 @@
 """The embedded reef as a source: a swimmer that wanders, looks for pearls, and lives through changing prompts."""
 
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -12,16 +12,17 @@ import numpy as np
 from oyster_jax.data.sources.base import RawClip, SourceOptions
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
-from oyster_jax.sims.reef_map import FREE, PEARLS, TILE
 
 EPISODE_FRAMES = 256
 SCENE_FRAMES = 64  # a scene lasts so long on average
+_BAY, _OPEN = (reef.at(place, reef.SEEN) for place in (reef.BAY, reef.OPEN))
+SCENES_OF = {"": _BAY, "bay": _BAY, "open": _OPEN, "both": _BAY + _OPEN}  # by the argument of source `reef`
 
 
 def make(argument: str, options: SourceOptions) -> "ReefSource":
-    """The reef; it takes no argument, and raises OysterError for sizes and rates other than its own."""
-    if argument:
-        raise OysterError(f"source 'reef' takes no argument, got '{argument}'")
+    """`reef` or `reef:bay`, `reef:open`, or `reef:both`; raises OysterError for sizes and rates other than its own."""
+    if argument not in SCENES_OF:
+        raise OysterError(f"the reef is played as {', '.join(filter(None, SCENES_OF))}, got '{argument}'")
     media = reef.MEDIA
     for name, asked, own in (
         ("size", options.size, media.height),
@@ -32,25 +33,25 @@ def make(argument: str, options: SourceOptions) -> "ReefSource":
             raise OysterError(f"the reef has {name} {own} and no other, got {asked}")
     if options.policy not in (None, "wander", "random"):
         raise OysterError(f"the reef is played by policy 'wander' or 'random', got '{options.policy}'")
-    return ReefSource(options)
+    return ReefSource(options, argument)
 
 
 class ReefSource:
     """Endless episodes of 256 frames, each a function of (seed, index) alone."""
 
-    name = "reef"
     media = reef.MEDIA
     actions = reef.ACTIONS
     episodes = None
 
-    def __init__(self, options: SourceOptions = SourceOptions()):
+    def __init__(self, options: SourceOptions = SourceOptions(), place: str = ""):
+        self.name, self._scenes = ":".join(filter(None, ("reef", place))), SCENES_OF[place]
         self._seed, self.recipe = options.seed, options.player
         self._random_share = 1.0 if options.policy == "random" else options.random_share
 
     def episode(self, index: int, clip_frames: int) -> Iterator[RawClip]:
         """Clips of at most `clip_frames` frames; see `Source.episode`."""
         key = jax.random.fold_in(jax.random.key(self._seed), index)
-        played = jax.device_get(play(key, self._random_share))
+        played = jax.device_get(play(key, self._random_share, scenes=self._scenes))
         for start in range(0, EPISODE_FRAMES, clip_frames):
             yield _clip(jax.tree.map(itemgetter(slice(start, start + clip_frames)), played))
 
@@ -93,18 +94,8 @@ def _calm() -> _Mood:
     return _Mood(jnp.int32(0), jnp.bool_(True), jnp.zeros(len(reef.ACTIONS.factors), jnp.int32))
 
 
-@cache
-def _to_pearls() -> np.ndarray:
-    """The heading that leads the shortest way to each pearl, i32[8,8,8] by pearl, row and column."""
-    steps = np.full((len(PEARLS), *FREE.shape), np.inf)
-    for own, (x, y) in zip(steps, PEARLS // TILE):
-        own[y, x] = 0
-    while True:
-        around = np.stack([np.roll(steps, (-y, -x), axis=(1, 2)) + np.hypot(x, y) for x, y in reef.MOVES[1:]])
-        nearer = np.where(FREE, np.minimum(steps, around.min(axis=0)), np.inf)
-        if np.array_equal(nearer, steps):
-            return 1 + around.argmin(axis=0).astype(np.int32)
-        steps = nearer
+_HEADINGS = np.zeros((3, 3), np.int32)  # whose move has these signs along x and y, each + 1
+_HEADINGS[tuple(1 + reef.MOVES.T)] = np.arange(len(reef.MOVES))
 
 
 def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
@@ -120,8 +111,7 @@ def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
     bored = state.bumped & chance(0.2)  # of swimming against the shore
     heading, speed, light, call, drum = mood.action
 
-    x, y = state.body // TILE
-    seeking = jnp.asarray(_to_pearls())[state.pearl, y, x]
+    seeking = jnp.asarray(_HEADINGS)[tuple(1 + jnp.sign(reef.pearl_of(state) - state.body))]
     heading = jnp.where(random, jnp.where(over | bored, wandering, heading), seeking)
     speed = jnp.where(over, draw(len(reef.STROKES)), speed)
     light = jnp.where(chance(1 / 20), draw(reef.ACTIONS.sizes[reef.LIGHT]), light)
@@ -134,13 +124,13 @@ def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
     return _Mood(frames, random, jnp.stack([heading, speed, light, call, drum]))
 
 
-def _start(key, scenes: tuple = reef.SEEN) -> reef.ReefState:
+def _start(key, scenes: tuple = _BAY) -> reef.ReefState:
     reset_key, scene_key = jax.random.split(key)
     return reef.reset(reset_key, reef.random_scene(scene_key, scenes))[0]
 
 
 @partial(jax.jit, static_argnames=("length", "scenes", "idle"))
-def play(key, random_share, length: int = EPISODE_FRAMES, scenes: tuple = reef.SEEN, idle: bool = False) -> Frames:
+def play(key, random_share, length: int = EPISODE_FRAMES, scenes: tuple = _BAY, idle: bool = False) -> Frames:
     """An episode of `length` frames in some of `scenes`: the moves one after the other, then pictures and sounds side
     by side. `idle`: nobody plays, all controls are at rest."""
     start_key, key = jax.random.split(key)
@@ -156,10 +146,12 @@ def play(key, random_share, length: int = EPISODE_FRAMES, scenes: tuple = reef.S
 
     _, (states, moods) = jax.lax.scan(frame, (_start(start_key, scenes), _calm()), jax.random.split(key, length))
     video, audio = jax.lax.map(reef.observe, states, batch_size=32)
+    corner = jax.vmap(reef.camera)(states.body)
     truth = {
-        "body": states.body,
-        "creature": states.creature,
-        "pearl": jnp.asarray(PEARLS)[states.pearl],
+        "camera": corner,
+        "body": states.body - corner,
+        "creature": states.creature - corner,
+        "pearl": jax.vmap(reef.pearl_of)(states) - corner,
         "events": jax.vmap(reef.events)(states),
         "random": moods.random,
     }
