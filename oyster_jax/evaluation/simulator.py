@@ -29,6 +29,7 @@ from oyster_jax.evaluation.metrics import (
 from oyster_jax.evaluation.page import write_page
 from oyster_jax.evaluation.reef_episodes import check_reef, opening, scene_index, scene_prompts
 from oyster_jax.evaluation.report import numbers
+from oyster_jax.evaluation.revisit import revisit
 from oyster_jax.evaluation.sync import sync
 from oyster_jax.evaluation.tokenizers import reconstruct
 from oyster_jax.media import write_video
@@ -249,6 +250,9 @@ def evaluate_match(
     report["sync"] = {name: sync(rivals[name], audio) for name, audio in heard_beside.items()}
     log("what each action does")
     report["effects"] = effects(world, MOMENTS * options.worlds, options.seed, options.sampling)
+    if options.place == "open":
+        log("coming back")
+        report["revisit"] = revisit(world, options.worlds, options.context, options.seed, options.sampling)
     report["frames_until_prompt_is_followed"] = frames_until_followed(curves["world"], match.scene)
     report["options"] = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "sampling"}
     report = numbers(report)

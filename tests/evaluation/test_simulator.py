@@ -19,7 +19,7 @@ def match():
     played = jax.device_get([source.play(jax.random.key(i), 0.5, 31) for i in range(2)])
     played = jax.tree.map(lambda *x: np.stack(x)[:, 1:], *played)
     shown = Observation(played.video, played.audio)
-    places = {name: played.truth[name] for name in ("body", "creature")}
+    places = {name: played.truth[name] for name in ("camera", "body", "creature")}
     return simulator.Match(shown, shown, played.video[:, 0], played.state.scene, places)
 
 
