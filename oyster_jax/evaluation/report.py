@@ -12,10 +12,12 @@ from oyster_jax.data.dataset import ClipReader, write_json
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
 from oyster_jax.errors import OysterError
 from oyster_jax.evaluation import plots
+from oyster_jax.evaluation.ball_games import COURTS, Court, heard_hits, seen_hits
 from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits, replay, tokenize_jit
 from oyster_jax.evaluation.latent import latent_report
 from oyster_jax.evaluation.objects import breakout_ball_seen
 from oyster_jax.evaluation.page import write_page
+from oyster_jax.evaluation.sync import compare
 from oyster_jax.evaluation.tokenizers import evaluate_tokenizers, picture_report, reconstruct, sound_report
 from oyster_jax.media import write_video
 from oyster_jax.models.controls import with_previous
@@ -85,6 +87,9 @@ def evaluate(
         log("a rollout to look at")
         report["rollout"] = _rollout(world, reader, held_out, background, out, options)
         plots.delta_psnr(out / "delta_psnr.png", report["delta_psnr"])
+    if reader.info.source in COURTS:
+        log("sight and sound of hits")
+        report["sync"] = _sync(world, test, background, COURTS[reader.info.source], options)
     report = numbers(report)
     write_json(out / "report.json", report)
     pictures = ["tokenizer.png", "tokenizer_sound.png", "rollout.png", "rollout_sound.png", "delta_psnr.png"]
@@ -169,6 +174,21 @@ def _rollout(world: World, reader: ClipReader, clips, background, out: Path, opt
     if reader.info.source == "ale:breakout":
         report["ball_seen"] = {"truth": breakout_ball_seen(video), "world": breakout_ball_seen(seen)}
     return report
+
+
+def _sync(world: World, test: list[dict], background: np.ndarray, court: Court, options: EvaluationOptions) -> dict:
+    """Whether hits sound when they are seen: in truth, through the tokenizers, and in rollouts under true actions."""
+    films = {"truth": [], "tokenizer": []} | ({"world": []} if "dynamics" in world.params else {})
+    for clip in test:
+        batch = Clip(**{n: np.asarray(clip[n])[None] for n in Clip._fields})
+        films["truth"].append((clip["video"], clip["audio"]))
+        films["tokenizer"].append([np.asarray(x[0]) for x in reconstruct(world, batch.video, batch.audio)[:2]])
+        if "world" in films:
+            films["world"].append(replay(world, batch, options.context, options.sampling, options.seed)[1])
+    fps, rate = float(world.config.media.fps), world.config.media.sample_rate
+    look = lambda video: seen_hits(video, background, court, fps)
+    judge = lambda pairs: compare([look(v) for v, _ in pairs], [heard_hits(a, rate) for _, a in pairs])
+    return {name: judge(pairs) for name, pairs in films.items()}
 
 
 def _starts(reader: ClipReader, clips: np.ndarray, options: EvaluationOptions) -> tuple[list[Clip], np.ndarray]:

@@ -55,18 +55,20 @@ def pair(seen: Onsets, heard: Onsets) -> list[tuple[int, int]]:
 
 
 def sync(video: np.ndarray, audio: np.ndarray) -> dict:
-    """Of worlds [B, T, ...], the offsets of sounds from what is seen of them, in ms.
+    """The report of worlds of the reef [B, T, ...], see `compare`."""
+    return compare([seen_onsets(frames) for frames in video], [heard_onsets(sound) for sound in audio])
+
+
+def compare(seen: list[Onsets], heard: list[Onsets]) -> dict:
+    """Of several films, the offsets of sounds from what is seen of them, in ms.
 
     seen, heard, both: how many events. heard_of_seen: the share of visible events that sound. seen_of_heard: the share
-      of sounds whose cause is seen (who already sings does not change for the next call: the simulator has a little
-      less than 1). median, p95: of the absolute offsets of those both seen and heard. late: the median of the offsets,
-      above 0 where sound comes after sight.
+      of sounds whose cause is seen (in the reef, who already sings does not change for the next call: the simulator has
+      a little less than 1). median, p95: of the absolute offsets of those both seen and heard. late: the median of the
+      offsets, above 0 where sound comes after sight.
     """
-    offsets, seen_count, heard_count = [], 0, 0
-    for frames, sound in zip(video, audio):
-        seen, heard = seen_onsets(frames), heard_onsets(sound)
-        offsets += [heard.ms[j] - seen.ms[i] for i, j in pair(seen, heard)]
-        seen_count, heard_count = seen_count + len(seen.ms), heard_count + len(heard.ms)
+    offsets = [there.ms[j] - here.ms[i] for here, there in zip(seen, heard) for i, j in pair(here, there)]
+    seen_count, heard_count = (sum(len(one.ms) for one in onsets) for onsets in (seen, heard))
     size = np.abs(offsets)
     measure = lambda f, x: float(f(x)) if len(offsets) else float("nan")
     return {
