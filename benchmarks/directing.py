@@ -40,7 +40,7 @@ def right(frames: np.ndarray, asked: np.ndarray) -> dict:
     shown = reef_sight.scenery(frames)
     creature = reef_sight.find(frames, reef_sight.creatures(), shown[:, 0])
     shown = np.column_stack([shown, np.where(creature.seen, creature.look, -1)])
-    hits = dict(zip(reef.Scene._fields, (shown == wanted[:, :4]).T))
+    hits = dict(zip(reef.ATTRIBUTES, (shown == wanted[:, :4]).T))
     whole = (shown[:, :3] == wanted[:, :3]).all(1)
     hits |= {"hour_weather_water": whole, "held_out": whole[HELD_OUT[asked]]}
     return {name: round(float(hit.mean()), 3) for name, hit in hits.items()}

@@ -134,7 +134,7 @@ def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
     flat = video.reshape(-1, *video.shape[2:])
     shape = video.shape[:2]
     shown = reef_sight.scenery(flat)
-    curves = {name: shown[:, i].reshape(shape) == match.scene[i] for i, name in enumerate(reef.Scene._fields[:3])}
+    curves = {name: shown[:, i].reshape(shape) == match.scene[i] for i, name in enumerate(reef.ATTRIBUTES[:3])}
     for name, looks in (("body", reef_sight.swimmer()), ("creature", reef_sight.creatures())):
         found = reef_sight.find(flat, looks, shown[:, 0])
         away = np.linalg.norm(found.place.reshape(*shape, 2) - match.places[name], axis=-1)
@@ -199,7 +199,7 @@ def summary(curve: np.ndarray, fps: int) -> dict:
 def frames_until_followed(curves: dict[str, np.ndarray], scene: reef.Scene) -> dict:
     """From each change of prompt the frames until hour, weather, water and creature are all as asked, 0 for at once:
     median over those that come to it before the next change (or the end), and their share."""
-    right = np.all([curves[name] != 0 for name in reef.Scene._fields[:4]], axis=0)  # a creature out of sight is right
+    right = np.all([curves[name] != 0 for name in reef.ATTRIBUTES], axis=0)  # a creature out of sight is right
     scenes = np.stack(scene, -1)
     waits = []
     for asked, good in zip(scenes, right):

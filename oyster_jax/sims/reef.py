@@ -24,6 +24,7 @@ from oyster_jax.sims.reef_map import FREE, MEDIA, OFFSHORE, PEARLS, SAMPLES, TIL
 from oyster_jax.sims.reef_state import (
     ACTIONS,
     ALL_SCENES,
+    ATTRIBUTES,
     BAY,
     BEAT,
     CALL,
@@ -55,6 +56,7 @@ from oyster_jax.types import Observation
 __all__ = [
     "ACTIONS",
     "ALL_SCENES",
+    "ATTRIBUTES",
     "BAY",
     "CALL",
     "DRUM",

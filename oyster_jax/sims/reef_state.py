@@ -48,6 +48,7 @@ SCENES = Scene(
     creature=("a fish", "a turtle", "a jellyfish"),
     place=("a bay", "an open reef"),
 )
+ATTRIBUTES = Scene._fields[:4]  # that may change at any frame; the place does not
 FISH, TURTLE, JELLYFISH = range(3)
 PLACES = ("bay", "open")  # short names of SCENES.place
 BAY, OPEN = range(2)

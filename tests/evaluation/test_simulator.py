@@ -28,7 +28,7 @@ def test_a_perfect_world_is_perfect(match):
     assert (pictures["psnr"] == 100).all() and (pictures["psnr_moving"] == 100).all()
     np.testing.assert_allclose(pictures["ssim"], 1, atol=1e-9)
     objects = simulator.object_curves(match.truth.video, match)
-    for name in ("body_recall", "creature_recall", *reef.Scene._fields):
+    for name in ("body_recall", "creature_recall", *reef.ATTRIBUTES):
         assert objects[name].all(), name
     assert objects["body_error"].max() == 0 and objects["creature_error"].max() == 0
     sounds = simulator.sound_curves(match.truth.audio, match.truth.audio, 15_360, FPS)
@@ -61,9 +61,9 @@ def test_a_frozen_world_and_noise_score_lower(match):
 
 
 def test_a_prompt_is_followed_from_the_first_frame_that_shows_all_of_it():
-    scene = reef.Scene(*np.zeros((4, 1, 12), int))
+    scene = reef.Scene(*np.zeros((5, 1, 12), int))
     scene.time[0, 4:8] = 1  # changes at 4 and at 8
-    curves = {name: np.ones((1, 12)) for name in reef.Scene._fields}
+    curves = {name: np.ones((1, 12)) for name in reef.ATTRIBUTES}
     curves["water"][0, 4:6] = 0  # at 4 it takes two frames
     curves["creature"][0, 8:] = 0  # at 8 it never comes
     told = simulator.frames_until_followed(curves, scene)
