@@ -3,6 +3,7 @@
   oyster evaluate --world=runs/breakout/world --data=data_breakout --out=runs/breakout/report
   oyster evaluate --world=reef --data=data_reef --out=report --starts=64 --video_steps=4
   oyster evaluate --world=reef --match=60 --out=report
+  oyster evaluate --world=runs/reef/world --match=60 --place=open --out=report
 
 Both write index.html, a page to look at and listen to.
 
@@ -14,7 +15,8 @@ With --match: rolls a world of the reef out for so many seconds beside the simul
 of fresh episodes. Writes match.json, curves over time, a sheet and films: PSNR and SSIM, what can be seen (hour,
 weather, water, swimmer, creature), sharpness and sound, beside a frozen frame, the bare bay and the tokenizer alone.
 Whether sounds begin when their causes are seen. Then every value of every action is tried from the same moments, to
-count the actions whose effects can be told apart.
+count the actions whose effects can be told apart. With --place=open in the open reef, where a swimmer then also leaves
+a place for ten seconds and comes back to it.
 """
 
 from dataclasses import replace

@@ -1,6 +1,7 @@
 """oyster record: play a simulator, a game or video files into a data folder.
 
   oyster record --source=reef --frames=20000 --out=data_reef
+  oyster record --source=reef:open --frames=20000 --out=data_open
   oyster record --source=ale:breakout --frames=20000 --out=data_breakout
   oyster record --source=vizdoom:basic_audio --frames=5000 --out=data_doom
   oyster record --source='video:clips/*.mp4' --fps=12 --sample_rate=12288 --out=data_video
@@ -13,7 +14,7 @@ from absl import flags, logging
 from oyster_jax.errors import OysterError
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("source", None, "reef, ale:GAME, vizdoom:SCENARIO or video:GLOB", flag_values=FLAGS)
+flags.DEFINE_string("source", None, "reef, reef:open, reef:both, ale:GAME, vizdoom:SCENARIO or video:GLOB", flag_values=FLAGS)
 flags.DEFINE_string("out", None, "data folder to write", flag_values=FLAGS)
 flags.DEFINE_integer("frames", None, "frames to record; video files: default all", 1, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "seed of the players and of the simulator", 0, 2**31 - 1, flag_values=FLAGS)
