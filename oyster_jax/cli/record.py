@@ -14,7 +14,9 @@ from absl import flags, logging
 from oyster_jax.errors import OysterError
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("source", None, "reef, reef:open, reef:both, ale:GAME, vizdoom:SCENARIO or video:GLOB", flag_values=FLAGS)
+flags.DEFINE_string(
+    "source", None, "reef, reef:open, reef:both, ale:GAME, vizdoom:SCENARIO or video:GLOB", flag_values=FLAGS
+)
 flags.DEFINE_string("out", None, "data folder to write", flag_values=FLAGS)
 flags.DEFINE_integer("frames", None, "frames to record; video files: default all", 1, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "seed of the players and of the simulator", 0, 2**31 - 1, flag_values=FLAGS)

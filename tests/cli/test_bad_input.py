@@ -56,6 +56,7 @@ def test_flags_of_an_earlier_command_are_forgotten(refused, oyster, tmp_path):
     "arguments, words",
     [
         (["--source=raef"], ["'raef'", "ale:GAME"]),
+        (["--source=reef:sea"], ["'sea'", "open"]),
         (["--source=ale:brekout"], ["brekout", "breakout"]),
         (["--source=vizdoom:basic_adio"], ["basic_adio", "basic_audio"]),
         (["--source=reef:deep"], ["no argument"]),
