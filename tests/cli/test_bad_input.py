@@ -56,10 +56,9 @@ def test_flags_of_an_earlier_command_are_forgotten(refused, oyster, tmp_path):
     "arguments, words",
     [
         (["--source=raef"], ["'raef'", "ale:GAME"]),
-        (["--source=reef:sea"], ["'sea'", "open"]),
         (["--source=ale:brekout"], ["brekout", "breakout"]),
         (["--source=vizdoom:basic_adio"], ["basic_adio", "basic_audio"]),
-        (["--source=reef:deep"], ["no argument"]),
+        (["--source=reef:deep"], ["'deep'", "bay, open, both"]),
         (["--source=reef"], ["how many frames"]),
         (["--source=reef", "--frames=0"], ["frames"]),
         (["--source=reef", "--frames=many"], ["frames", "many"]),
