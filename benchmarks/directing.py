@@ -65,7 +65,7 @@ def main(_):
         guided = lambda how: replace(how, guidance=replace(how.guidance, prompt=values.prompt_guidance))
         guided = replace(guided(own), opening=guided(own.opening))
         world = replace(world, config=replace(world.config, sampling=guided))
-    captions, prompts = [reef.caption(s) for s in SCENES], scene_prompts(world)
+    captions, prompts = [reef.caption(s) for s in SCENES], scene_prompts(world, SCENES)
     some = lambda scenes: jax.tree.map(lambda x: x[np.array(scenes)], prompts)
     key, rng = jax.random.key(values.seed), np.random.default_rng(values.seed)
     actions = jnp.asarray(world_actions(world, "random", 2 * FRAMES, values.seed))
