@@ -40,12 +40,12 @@ def track(video: np.ndarray, background: np.ndarray, court: Court) -> np.ndarray
     weight = np.where(shown > SEEN, shown, 0)
     total = weight.sum((1, 2))
     found = np.full((len(video), 2), np.nan)
-    for axis, first in ((0, top), (1, left)):
+    for axis, (first, size) in enumerate(((top, height), (left, width))):
         along = weight.sum(2 - axis)  # [T, rows or columns]
         places = np.arange(along.shape[1])
         used = along > 0
         extent = used.shape[1] - used[:, ::-1].argmax(1) - used.argmax(1)
-        one = (total > 0) & (extent <= LARGEST * height / 64)
+        one = (total > 0) & (extent <= LARGEST * size / 64)
         found[:, axis] = np.where(one, (along * places).sum(1) / np.maximum(total, 1) + first, np.nan)
     return np.where(np.isnan(found).any(1, keepdims=True), np.nan, found)
 

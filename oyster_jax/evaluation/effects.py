@@ -41,14 +41,20 @@ class Moments(NamedTuple):
     held: np.ndarray  # int32 [B, A]
 
 
-def effects(world: World, starts: int = 24, seed: int = 0, sampling: SamplingConfig | None = None) -> dict:
+def effects(
+    world: World,
+    starts: int = 24,
+    seed: int = 0,
+    sampling: SamplingConfig | None = None,
+    scenes: tuple[reef.Scene, ...] = reef.at(reef.BAY, reef.SEEN),
+) -> dict:
     """The report: of each factor what `judge` says, and `distinct_actions`, the product of the values told apart.
 
     Raises OysterError for a world that is not of the reef.
     """
     check_reef(world)
     start_key, key = jax.random.split(jax.random.key(seed))
-    moments = fresh_moments(start_key, starts, world.config.dynamics.transformer.window)
+    moments = fresh_moments(start_key, starts, world.config.dynamics.transformer.window, scenes)
     begun, _ = jax.jit(prefill)(world, key, opening(moments.played, moments.played.video.shape[1]))
     asked = scene_index(moments.state.scene)
     begun = set_prompt(begun, jax.tree.map(lambda x: x[asked], scene_prompts(world)))
@@ -62,11 +68,13 @@ def effects(world: World, starts: int = 24, seed: int = 0, sampling: SamplingCon
     return report | {"distinct_actions": int(np.prod(told_apart)), "starts": starts}
 
 
-def fresh_moments(key: jax.Array, starts: int, frames: int) -> Moments:
-    """Episodes of so many frames each, and controls for what follows. Consumes `key`."""
+def fresh_moments(
+    key: jax.Array, starts: int, frames: int, scenes: tuple[reef.Scene, ...] = reef.at(reef.BAY, reef.SEEN)
+) -> Moments:
+    """Episodes of so many frames each in some of `scenes`, and controls for what follows. Consumes `key`."""
     play_key, held_key = jax.random.split(key)
     keys = jax.random.split(play_key, starts)
-    played = jax.device_get(jax.lax.map(lambda key: source.play(key, 0.5, frames), keys))
+    played = jax.device_get(jax.lax.map(lambda key: source.play(key, 0.5, frames, scenes), keys))
     held = np.array(jax.random.randint(held_key, (starts, len(reef.ACTIONS.sizes)), 0, jnp.array(reef.ACTIONS.sizes)))
     # The swimmer swims, or its speed would have no effect.
     held[:, reef.HEADING] = 1 + held[:, reef.HEADING] % (len(reef.MOVES) - 1)

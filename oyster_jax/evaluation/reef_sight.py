@@ -24,6 +24,7 @@ _STARTS = 8  # frames of each scene that detectors are made from
 _FAR = np.array([12, 12], np.int32)  # where the other one is while a look is drawn
 _AT = np.array([36, 36], np.int32)  # where the thing is: open water all around
 _COLUMNS = SIZE // TILE  # of a frame, as many as rows
+_BATCH = 256  # frames that are looked at together
 
 
 class Face(NamedTuple):
@@ -77,18 +78,15 @@ def scenery(video: np.ndarray) -> np.ndarray:
 
 def find(video: np.ndarray, looks: Looks, hour: np.ndarray) -> Seen:
     """Where a thing is in frames uint8 [T, H, W, 3] that show the hours int [T], indices into SCENES.time."""
-    columns, found = video.shape[2] // TILE, []
+    found = []
     hours = np.array_split(hour, range(_BATCH, len(video), _BATCH))
     for tiles, hour in zip(_tiled(video), hours):
         errors = _errors(tiles, looks.pixels, looks.mask) / looks.nearest  # [T, tiles, n]
         errors = np.where(hour[:, None, None] == looks.hour, errors, np.inf).reshape(len(tiles), -1)
-        row_column, look = np.divmod(errors.argmin(-1), len(looks.name))
-        place = centre(np.stack([row_column % columns, row_column // columns], -1))
+        tile, look = np.divmod(errors.argmin(-1), len(looks.name))
+        place = centre(np.stack([tile % _COLUMNS, tile // _COLUMNS], -1))
         found.append(Seen(place.astype(np.float32), looks.name[look], errors.min(-1) < 0.5))
     return Seen(*(np.concatenate(x) for x in zip(*found)))
-
-
-_BATCH = 256  # frames that are looked at together
 
 
 def _tiled(video: np.ndarray):

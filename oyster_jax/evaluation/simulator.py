@@ -58,6 +58,11 @@ class MatchOptions:
     seed: int = 0
     sampling: SamplingConfig | None = None
 
+    @property
+    def scenes(self) -> tuple[reef.Scene, ...]:
+        """Those that are played."""
+        return reef.at(reef.PLACES.index(self.place), reef.HELD_OUT if self.held_out else reef.SEEN)
+
 
 class Match(NamedTuple):
     """What happened and what the world made of it, [B, T, ...] each, the context left out."""
@@ -78,7 +83,7 @@ def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
     frames = round(options.seconds * world.config.media.fps)
     keys = jax.random.split(jax.random.key(options.seed), options.worlds + 1)
     length, given = options.context + frames, options.context
-    asked = reef.at(reef.PLACES.index(options.place), reef.HELD_OUT if options.held_out else reef.SEEN)
+    asked = options.scenes
     played = jax.device_get(jax.lax.map(lambda key: source.play(key, 0.5, length, asked, options.idle), keys[1:]))
     start, prompts = opening(played, given), scene_prompts(world)
     state, _ = jax.jit(prefill)(world, keys[0], start)
@@ -179,7 +184,7 @@ def sound_curves(audio: np.ndarray, truth: np.ndarray, rate: int, fps: int) -> d
 
 
 def bare_frames(match: Match) -> np.ndarray:
-    """The bare bay of each true scene, float32 [B, T, H, W, 3]: rain splashes where it does in half of the frames."""
+    """Each true scene without what lives, float32 [B, T, H, W, 3]: it rains where it does in half of the frames."""
     draw = jax.jit(lambda scenes, corners: jax.lax.map(lambda x: draw_bare(*x), (scenes, corners), batch_size=64))
     flat = lambda x: np.reshape(x, (-1, *x.shape[2:]))
     shown = draw(jax.tree.map(flat, match.scene), flat(match.places["camera"]))
@@ -249,7 +254,7 @@ def evaluate_match(
     heard_beside = {"world": match.made.audio, "tokenizer": heard, "truth": match.truth.audio}
     report["sync"] = {name: sync(rivals[name], audio) for name, audio in heard_beside.items()}
     log("what each action does")
-    report["effects"] = effects(world, MOMENTS * options.worlds, options.seed, options.sampling)
+    report["effects"] = effects(world, MOMENTS * options.worlds, options.seed, options.sampling, options.scenes)
     if options.place == "open":
         log("coming back")
         report["revisit"] = revisit(world, options.worlds, options.context, options.seed, options.sampling)

@@ -58,7 +58,7 @@ def test_flags_of_an_earlier_command_are_forgotten(refused, oyster, tmp_path):
         (["--source=raef"], ["'raef'", "ale:GAME"]),
         (["--source=ale:brekout"], ["brekout", "breakout"]),
         (["--source=vizdoom:basic_adio"], ["basic_adio", "basic_audio"]),
-        (["--source=reef:deep"], ["'deep'", "bay, open, both"]),
+        (["--source=reef:deep"], ["'reef:deep'", "reef:open"]),
         (["--source=reef"], ["how many frames"]),
         (["--source=reef", "--frames=0"], ["frames"]),
         (["--source=reef", "--frames=many"], ["frames", "many"]),

@@ -16,13 +16,13 @@ from oyster_jax.sims import reef
 EPISODE_FRAMES = 256
 SCENE_FRAMES = 64  # a scene lasts so long on average
 _BAY, _OPEN = (reef.at(place, reef.SEEN) for place in (reef.BAY, reef.OPEN))
-SCENES_OF = {"": _BAY, "bay": _BAY, "open": _OPEN, "both": _BAY + _OPEN}  # by the argument of source `reef`
+SCENES_OF = {"": _BAY, "open": _OPEN, "both": _BAY + _OPEN}  # by the argument of source `reef`
 
 
 def make(argument: str, options: SourceOptions) -> "ReefSource":
-    """`reef` or `reef:bay`, `reef:open`, or `reef:both`; raises OysterError for sizes and rates other than its own."""
+    """`reef` (its bay), `reef:open` or `reef:both`; raises OysterError for sizes and rates other than its own."""
     if argument not in SCENES_OF:
-        raise OysterError(f"the reef is played as {', '.join(filter(None, SCENES_OF))}, got '{argument}'")
+        raise OysterError(f"the reef is played as reef (its bay), reef:open or reef:both, got 'reef:{argument}'")
     media = reef.MEDIA
     for name, asked, own in (
         ("size", options.size, media.height),
