@@ -6,8 +6,8 @@
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout --stage=video_tokenizer
 
 Stages run in their order: video_tokenizer, audio_tokenizer, latent_action (where the dynamics use it), dynamics. The
-same command resumes where it was stopped. The world is exported to WORKDIR/world, logs go to WORKDIR/tensorboard,
-sample videos to WORKDIR/samples.
+same command resumes where it was stopped; with --export it trains no further, and exports the world as far as it is.
+The world is exported to WORKDIR/world, logs go to WORKDIR/tensorboard, sample videos to WORKDIR/samples.
 """
 
 from pathlib import Path
@@ -32,6 +32,7 @@ config_flags.DEFINE_config_file(
 flags.DEFINE_string("data", None, "data folder made by `oyster record`", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and the world", flag_values=FLAGS)
 flags.DEFINE_list("stage", [], "stages to train (default: all)", flag_values=FLAGS)
+flags.DEFINE_boolean("export", False, "train no further: export what the newest checkpoints hold", flag_values=FLAGS)
 
 
 def run(values: flags.FlagValues) -> None:
@@ -45,5 +46,5 @@ def run(values: flags.FlagValues) -> None:
     if not isinstance(values.config, ConfigDict):
         raise OysterError(f"{file}: its get_config() should return as_config_dict(ExperimentConfig(...))")
     experiment = from_dict(ExperimentConfig, values.config.to_dict())
-    train(experiment, values.data, values.workdir, values.stage)
-    print(f"{values.workdir}/world: trained; try `oyster rollout --world={values.workdir}/world --out=world.mp4`")
+    train(experiment, values.data, values.workdir, values.stage, values.export)
+    print(f"{values.workdir}/world: exported; try `oyster rollout --world={values.workdir}/world --out=world.mp4`")

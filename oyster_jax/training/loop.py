@@ -88,11 +88,13 @@ def run_stage(
     seed: int,
     keep: int = 2,
     dream: Callable[[dict, jax.Array], Sample] | None = None,
+    as_it_is: bool = False,
 ) -> dict:
     """Trains one stage to its last step, resuming by itself, and returns the parameters (averaged, if asked for).
 
     config: plain JSON of everything that the parameters depend on; a checkpoint of another one is refused.
     dream: makes an evaluation's sample out of the parameters, where the task by itself has nothing to show.
+    as_it_is: returns the parameters of the newest checkpoint, and trains no further.
     Raises OysterError if the loss stops being finite; the last good checkpoint stays.
     """
     stage = task.stage
@@ -107,10 +109,11 @@ def run_stage(
             shapes = jax.eval_shape(lambda k: nn.unbox(init_state(task, k)), key)
             like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, laid)
             state = checkpoints.restore(like, data)
-        with Stop() as stop:
-            steps = train_step, shard_renew(task, laid)
-            state = _train(task, state, steps, data, held_out, mesh, workdir, media, key, checkpoints, stop, dream)
-        checkpoints.wait()
+        if not as_it_is:
+            with Stop() as stop:
+                steps = train_step, shard_renew(task, laid)
+                state = _train(task, state, steps, data, held_out, mesh, workdir, media, key, checkpoints, stop, dream)
+            checkpoints.wait()
     finally:
         checkpoints.close()
     return state.ema if stage.ema else state.params

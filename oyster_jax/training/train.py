@@ -35,10 +35,12 @@ def train(
     data: str | Path,
     workdir: str | Path,
     stages: list[str] | None = None,
+    export: bool = False,
 ) -> World:
     """Trains `stages` (default: all) on a data folder and exports what is trained so far to `workdir/world`.
 
-    Stages that were finished before are read from their checkpoints; one that was interrupted goes on.
+    Stages that were finished before are read from their checkpoints; one that was interrupted goes on. With `export`
+    nothing is trained: the world is made of what the newest checkpoints hold, of stages that are under way, too.
     Raises OysterError for unfit data, config or checkpoints.
     """
     workdir = Path(workdir)
@@ -55,11 +57,14 @@ def train(
     workdir.mkdir(parents=True, exist_ok=True)
     world = World({}, config)
     for task in tasks:
-        finished = workdir / "checkpoints" / task.name / str(task.stage.steps)
-        if stages and task.name not in stages and not finished.exists():
+        folder, steps = workdir / "checkpoints" / task.name, task.stage.steps
+        begun = any(p.name.isdecimal() for p in folder.glob("*"))
+        if not begun if export else stages and task.name not in stages and not (folder / str(steps)).exists():
             continue
-        params = _run(task, world, experiment, reader, mesh, workdir)
+        params = _run(task, world, experiment, reader, mesh, workdir, export)
         world = unroll_layers(World(world.params | trained_parts(task.name, params), config))
+    if not world.params:
+        raise OysterError(f"nothing to export: {workdir} holds no checkpoint of any stage yet")
     if "latent_action" in world.params and reader.info.actions.size > 1 and experiment.train.labelled_frames:
         controls = name_codes(world, reader, experiment.train.labelled_frames)
         world = replace(world, params=world.params | {"controls": controls})
@@ -68,7 +73,9 @@ def train(
     return world
 
 
-def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipReader, mesh, workdir: Path) -> dict:
+def _run(
+    task: Task, world: World, experiment: ExperimentConfig, reader: ClipReader, mesh: Mesh, workdir: Path, export: bool
+) -> dict:
     config = {
         **task.depends,
         "schema": SCHEMA,
@@ -97,7 +104,7 @@ def _run(task: Task, world: World, experiment: ExperimentConfig, reader: ClipRea
     data = windows(reader, reader.split("train"), options, jax.process_index(), jax.process_count())
     held_out = held_out_batch(reader, replace(options, batch=task.stage.batch))
     media, seed, keep = reader.info.media, experiment.seed, experiment.train.keep
-    return run_stage(task, data, held_out, mesh, workdir, config, media, seed, keep, dream)
+    return run_stage(task, data, held_out, mesh, workdir, config, media, seed, keep, dream, export)
 
 
 def code_vectors(world: World) -> Codebooks:
