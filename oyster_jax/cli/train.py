@@ -32,7 +32,9 @@ config_flags.DEFINE_config_file(
 flags.DEFINE_string("data", None, "data folder made by `oyster record`", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and the world", flag_values=FLAGS)
 flags.DEFINE_list("stage", [], "stages to train (default: all)", flag_values=FLAGS)
-flags.DEFINE_boolean("export", False, "train no further: export what the newest checkpoints hold", flag_values=FLAGS)
+flags.DEFINE_boolean(
+    "export", False, "train no further: export what the newest checkpoints of all stages hold", flag_values=FLAGS
+)
 
 
 def run(values: flags.FlagValues) -> None:
@@ -40,6 +42,8 @@ def run(values: flags.FlagValues) -> None:
 
     if not values["config"].present or not values.data or not values.workdir:
         raise OysterError("--config, --data and --workdir are needed")
+    if values.export and values.stage:
+        raise OysterError("--export is of all stages that have begun: leave out --stage")
     file = values["config"].config_filename
     if not Path(file.partition(":")[0]).is_file():
         raise OysterError(f"{file} cannot be used: there is no such file")

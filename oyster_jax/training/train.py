@@ -57,9 +57,11 @@ def train(
     workdir.mkdir(parents=True, exist_ok=True)
     world = World({}, config)
     for task in tasks:
-        folder, steps = workdir / "checkpoints" / task.name, task.stage.steps
+        folder = workdir / "checkpoints" / task.name
         begun = any(p.name.isdecimal() for p in folder.glob("*"))
-        if not begun if export else stages and task.name not in stages and not (folder / str(steps)).exists():
+        finished = (folder / str(task.stage.steps)).exists()
+        wanted = begun if export else not stages or task.name in stages or finished
+        if not wanted:
             continue
         params = _run(task, world, experiment, reader, mesh, workdir, export)
         world = unroll_layers(World(world.params | trained_parts(task.name, params), config))

@@ -100,7 +100,9 @@ def steps(workdir) -> list[int]:
 
 
 def test_ctrl_c_during_train(begin, tmp_path, training, less_bars, capsys):
-    assert cli.main([*training, f"--workdir={tmp_path}", "--export"]) == 2
+    export = [a for a in training if not a.startswith("--stage")] + [f"--workdir={tmp_path}", "--export"]
+    assert cli.main([*export, "--stage=audio_tokenizer"]) == 2 and "leave out --stage" in capsys.readouterr().err
+    assert cli.main(export) == 2
     assert "nothing to export" in capsys.readouterr().err and not (tmp_path / "world").exists()
     process = begin(*training, f"--workdir={tmp_path}")
     deadline = time.monotonic() + 100
@@ -113,7 +115,7 @@ def test_ctrl_c_during_train(begin, tmp_path, training, less_bars, capsys):
     kept = steps(tmp_path)[-1]
     assert seen <= kept < STEPS
     assert not (tmp_path / "world").exists()
-    assert cli.main([*training, f"--workdir={tmp_path}", "--export"]) == 0
+    assert cli.main(export) == 0
     assert set(load(tmp_path / "world").params) == {"audio_tokenizer"} and steps(tmp_path)[-1] == kept
     assert cli.main([*training, f"--workdir={tmp_path}"]) == 0
     assert f"{kept}/{STEPS}" in capsys.readouterr().err  # the bar starts where it stopped
