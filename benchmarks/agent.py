@@ -27,7 +27,7 @@ from oyster_jax.evaluation.metrics import bootstrap
 from oyster_jax.evaluation.reef_episodes import scene_prompts
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_sound import PITCHES
-from oyster_jax.types import KV
+from oyster_jax.types import Prompt
 
 flags.DEFINE_string("world", "reef", "a world trained on the reef")
 flags.DEFINE_integer("iterations", 80, "steps of the policy gradient")
@@ -130,13 +130,13 @@ def play(step: Callable, choose: Callable, state, obs, key: jax.Array, frames: i
     return jax.lax.scan(frame, (state, obs, first), jax.random.split(key, frames))[1]
 
 
-def dreamt_prompts(world: oyster.World, count: int) -> KV:
+def dreamt_prompts(world: oyster.World, count: int) -> Prompt:
     """So many of the scenes' prompts, spread evenly over all of them."""
     return scene_prompts(world, tuple(SCENES[i * len(SCENES) // count] for i in range(count)))
 
 
 @jax.jit
-def dream(world: oyster.World, prompts: KV, choose: Callable, key: jax.Array) -> Episodes:
+def dream(world: oyster.World, prompts: Prompt, choose: Callable, key: jax.Array) -> Episodes:
     """Episodes that the world makes up, one for each prompt; fewer MaskGIT steps will do for them."""
     begin, key = jax.random.split(key)
     own = world.config.sampling
@@ -169,7 +169,9 @@ def improve(params: dict, memory: optax.OptState, episodes: Episodes) -> tuple[d
     return optax.apply_updates(params, updates), memory
 
 
-def train(world: oyster.World, prompts: KV, params: dict, key: jax.Array, iterations: int) -> tuple[dict, list[float]]:
+def train(
+    world: oyster.World, prompts: Prompt, params: dict, key: jax.Array, iterations: int
+) -> tuple[dict, list[float]]:
     """The policy after so many improvements, and its mean reward a frame inside the world before each of them."""
     memory, curve = OPTIMIZER.init(params), []
     for i in range(iterations):

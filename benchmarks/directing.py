@@ -49,7 +49,7 @@ def right(frames: np.ndarray, asked: np.ndarray) -> dict:
 @jax.jit
 def play(world, key, before, after, actions_TA, image=None) -> jax.Array:
     """Sessions that begin under the prompts `before` and have `after` in force half-way: uint8 [B, T + 1, H, W, 3]."""
-    batch = before.k.shape[0]
+    batch = before.whole.shape[0]
     actions = jnp.broadcast_to(actions_TA[:, None], (len(actions_TA), batch, actions_TA.shape[1]))
     state, first = oyster.reset(world, key, before, image, batch)
     state, one = oyster.rollout(world, state, actions[:FRAMES])

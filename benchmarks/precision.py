@@ -20,7 +20,7 @@ from absl import app, flags
 
 import oyster_jax as oyster
 from oyster_jax.models import world_model
-from oyster_jax.models.dynamics import Dynamics
+from oyster_jax.models.dynamics import Dynamics, frames_before
 from oyster_jax.sampling import rollout
 from oyster_jax.types import TokenFrame
 
@@ -46,8 +46,8 @@ def int8(world: oyster.World) -> oyster.World:
     b, d = 1, world.config.dynamics
     tokens = TokenFrame(*(jnp.zeros((b, 1, n), jnp.int32) for n in (d.video_tokens, d.audio_tokens)))
     now, action = jnp.zeros((b, 1), jnp.int32), jnp.zeros((b, 1, len(d.action_sizes)), jnp.int32)
-    told = (tokens, None, action, now, now, oyster.encode_prompt(world), now)
-    init = lambda: int8_dynamics(world.config).init(jax.random.key(0), *told, before=tokens)["params"]
+    told = (tokens, None, action, now, oyster.encode_prompt(world), now)
+    init = lambda: int8_dynamics(world.config).init(jax.random.key(0), *told, before=frames_before(tokens))["params"]
     own = world.params["dynamics"]
     quantized = qwix.quantize_params(own, jax.eval_shape(init), allow_extra_params=True)
     return oyster.World(world.params | {"dynamics": own | quantized}, world.config)
@@ -64,7 +64,7 @@ def logits(world: oyster.World, state: oyster.RolloutState) -> jax.Array:
     hidden = TokenFrame(*(jnp.ones((1, n), bool) for n in (d.video_tokens, d.audio_tokens)))
     action = jnp.full((1, 1, len(world.config.played_actions.factors)), -1)
     tokens = jax.tree.map(lambda x: x.astype(jnp.int32), hidden)
-    return rollout._forward(world, state, tokens, hidden, action, None)[0].video
+    return rollout._forward(world, state, tokens, hidden, action)[0].video
 
 
 def player(world: oyster.World, prompt: str):

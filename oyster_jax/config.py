@@ -313,15 +313,12 @@ class DynamicsConfig:
     action_dropout: float = 0.1
     prompt_dropout: float = 0.1
     past_dropout: float = 0.1  # of frames told nothing of the past, as a first one is: prompts are learnt from these
-    corruption: float = 0.5  # share of frames whose committed tokens are corrupted in training
-    corruption_levels: int = 4  # a frame at level c has a share c / levels * max_corruption of random tokens
-    max_corruption: float = 0.2
+    corruption: float = 0.2  # share of frames whose committed tokens are partly those of other frames in training
 
     def __post_init__(self):
         _check_layers(self, "transformer")
         check(self.actions in ("true", "latent"), f"dynamics.actions must be 'true' or 'latent', got {self.actions!r}")
-        check_positive(self, "corruption_levels")
-        for name in ("action_dropout", "prompt_dropout", "past_dropout", "corruption", "max_corruption"):
+        for name in ("action_dropout", "prompt_dropout", "past_dropout", "corruption"):
             check(0 <= getattr(self, name) <= 1, f"dynamics.{name} is a share between 0 and 1")
 
     @property
@@ -341,10 +338,6 @@ class WorldConfig:
     latent_action: LatentActionConfig
     dynamics: DynamicsConfig
     sampling: SamplingConfig = SamplingConfig()
-
-    def __post_init__(self):
-        level, levels = self.sampling.commit_level, self.dynamics.corruption_levels
-        check(level <= levels, f"sampling.commit_level {level} is above the {levels} levels of dynamics.corruption")
 
     @property
     def played_actions(self) -> ActionSpace:

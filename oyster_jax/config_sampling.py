@@ -47,11 +47,9 @@ class SamplingConfig:
     schedule: str = "geometric"  # or "cosine", "one_by_one": what each step reveals, see `mask_schedule`
     randomness: Randomness = Randomness()
     guidance: Guidance = Guidance()
-    commit_level: int = 0  # corruption level claimed for generated frames
     opening: Opening = Opening()
 
     def __post_init__(self):
         check(self.video_steps > 0 and self.audio_steps > 0, "MaskGIT needs at least one step for each modality")
         schedules = ("geometric", "cosine", "one_by_one")
         check(self.schedule in schedules, f"sampling.schedule must be one of {schedules}, got {self.schedule!r}")
-        check(self.commit_level >= 0, f"sampling.commit_level must not be negative, got {self.commit_level}")

@@ -49,6 +49,14 @@ class KV(NamedTuple):
     v: jax.Array
 
 
+class Prompt(NamedTuple):
+    """Prompts as the dynamics read them: K/V [B, M, L, P, groups, head_dim] of every layer, which tokens may attend to,
+    and [B, M, D], which all of them are told."""
+
+    kv: KV
+    whole: jax.Array
+
+
 # Temporal K/V [B, N, groups, F, head_dim] of F frames, one for each layer that looks back. (Where layers are scanned,
 # in training: one KV with those layers in front.)
 Past = tuple[KV, ...]

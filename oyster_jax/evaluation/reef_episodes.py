@@ -10,7 +10,7 @@ from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.rollout import encode_prompt
 from oyster_jax.sims import reef
-from oyster_jax.types import KV, Clip
+from oyster_jax.types import Clip, Prompt
 
 
 def check_reef(world: World) -> None:
@@ -26,7 +26,7 @@ def scene_index(scene: reef.Scene) -> np.ndarray:
     return np.ravel_multi_index(scene, [len(choices) for choices in reef.SCENES]).astype(np.int32)
 
 
-def scene_prompts(world: World, scenes: tuple[reef.Scene, ...] = reef.ALL_SCENES) -> KV:
+def scene_prompts(world: World, scenes: tuple[reef.Scene, ...] = reef.ALL_SCENES) -> Prompt:
     """What `encode_prompt` makes of the scenes' captions, one after the other along the first axis."""
     return jax.tree.map(lambda *x: jnp.concatenate(x), *[encode_prompt(world, reef.caption(s)) for s in scenes])
 

@@ -38,7 +38,7 @@ from oyster_jax.sampling.rollout import prefill, set_prompt, step
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_draw import draw_bare
 from oyster_jax.sims.reef_map import SIZE
-from oyster_jax.types import KV, Observation
+from oyster_jax.types import Observation, Prompt
 
 MARKS = (1, 2, 10, 30, 60)  # seconds after which curves are summed up
 MOMENTS = 3  # for each episode of a match, from which every value of every action is tried
@@ -100,7 +100,7 @@ def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
     )
 
 
-def _follow(world, state, action_TBA, scene_TB, prompts: KV, sampling) -> Observation:
+def _follow(world, state, action_TBA, scene_TB, prompts: Prompt, sampling) -> Observation:
     """`rollout` under one of `prompts` (stacked in front) for each frame."""
 
     def frame(state, told):

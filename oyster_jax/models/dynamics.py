@@ -15,11 +15,12 @@ import numpy as np
 from oyster_jax.config import DynamicsConfig
 from oyster_jax.models.text_encoder import TextEncoder
 from oyster_jax.nn.attention import take
-from oyster_jax.nn.layers import dense, embed, table
+from oyster_jax.nn.layers import RESIDUAL, dense, embed, table
 from oyster_jax.nn.transformer import STTransformer
-from oyster_jax.types import KV, Past, TokenFrame
+from oyster_jax.types import KV, Past, Prompt, TokenFrame
 
 AROUND = 9  # places that a token of a picture may come from: its own, and those next to it
+LOOK_BACK = 2  # frames before the present one that a hidden token is told of at once, what has just moved among it
 
 
 class Logits(NamedTuple):
@@ -40,13 +41,13 @@ class Dynamics(nn.Module):
         # What stood in a token's place in the frame before; last comes "no frame".
         self.video_before = embed(c.video_codes + 1, t.width)
         self.audio_before = embed(c.audio_codes + 1, t.width)
-        kernel_init = nn.with_logical_partitioning(nn.initializers.normal(0.02), (None, None, "embed", None))
-        self.around = nn.Conv(t.width, (3, 3), use_bias=False, dtype=t.dtype, kernel_init=kernel_init)
+        self.around = Around(c)
         self.mask_token = table(self, "mask_token", (2, t.width))  # one for each modality
         self.changed = table(self, "changed", (2, t.width))  # a token that is another one than before
         self.place = table(self, "place", (c.frame_tokens, t.width))
-        self.level_embed = embed(c.corruption_levels + 2, t.width)  # clean, corrupted 1 .. levels, being predicted
+        self.predicting = table(self, "predicting", (t.width,))  # a frame that is not yet part of the past
         self.text = TextEncoder(c.text)
+        self.text_whole = dense(t.width, (None, "embed", None), t.dtype, axis=(-2, -1))
         self.text_kv = dense((t.layers, 2, t.groups, t.head_dim), ("embed", None, None, "heads", None), t.dtype)
         self.transformer = STTransformer(t)
         self.video_head = dense(c.video_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
@@ -56,8 +57,8 @@ class Dynamics(nn.Module):
         self.video_source = dense(AROUND, ("embed", None), "float32", bias=True, scale=0.1)
         self.audio_source = dense(1, ("embed", None), "float32", bias=True, scale=0.1)
 
-    def read_prompt(self, prompt_BMP: jax.Array) -> KV:
-        """Prompts uint8 [B, M, MAX_PROMPT_BYTES] to every layer's K/V [B, M + 1, L, P, groups, head_dim].
+    def read_prompt(self, prompt_BMP: jax.Array) -> Prompt:
+        """Prompts uint8 [B, M, MAX_PROMPT_BYTES] to M + 1 of each.
 
         Entry M is the null prompt: the condition that guidance drops to.
         """
@@ -65,7 +66,8 @@ class Dynamics(nn.Module):
         prompt = jnp.concatenate([prompt_BMP, jnp.zeros((b, 1, size), prompt_BMP.dtype)], axis=1)
         e_p = self.text(prompt.reshape(b * (m + 1), size))
         kv = self.text_kv(e_p).reshape(b, m + 1, *e_p.shape[1:2], *self.text_kv.features)
-        return KV(*jnp.moveaxis(kv, 4, 0).swapaxes(3, 4))
+        whole = self.text_whole(e_p).reshape(b, m + 1, -1)
+        return Prompt(KV(*jnp.moveaxis(kv, 4, 0).swapaxes(3, 4)), whole)
 
     def __call__(self, *args, before: TokenFrame, wanted: TokenFrame | None = None, **kwargs) -> tuple[Logits, Past]:
         """Logits of every token, and the present's K/V. Takes what `features` takes.
@@ -78,7 +80,8 @@ class Dynamics(nn.Module):
             split = wanted.video.shape[1]
         x, present = self.features(*args, rows=rows, before=before, **kwargs)
         video, audio = jnp.split(x[:, :, 1:] if wanted is None else x, [split], axis=2)
-        sources = TokenFrame(next_door(before.video, self.cfg.video_columns), before.audio[..., None])
+        last = jax.tree.map(lambda x: x[:, :, 0], before)
+        sources = TokenFrame(next_door(last.video, self.cfg.video_columns), last.audio[..., None])
         if wanted is not None:
             sources = jax.tree.map(lambda s, rows: take(s, rows, 1), sources, wanted)
         video = _add_where(self.video_head(video), sources.video, self.video_source(video))
@@ -90,9 +93,8 @@ class Dynamics(nn.Module):
         tokens: TokenFrame,
         masked: TokenFrame | None,
         action_BTA: jax.Array,
-        level_BT: jax.Array | None,
         position_BT: jax.Array,
-        prompt: KV,
+        prompt: Prompt,
         prompt_id_BT: jax.Array,
         past: Past | None = None,
         past_mask: jax.Array | None = None,
@@ -102,44 +104,63 @@ class Dynamics(nn.Module):
     ) -> tuple[jax.Array, Past]:
         """What the logits are made of, [B, T, 1 + N + K, D], and the present's K/V.
 
-        tokens: int32 [B, T, N] and [B, T, K]; `masked`, bool of the same shapes, hides those that are to be predicted.
+        tokens: int32 [B, T, N] and [B, T, K]; `masked`, bool of the same shapes, hides those that are to be predicted;
+          None for committed frames.
         action_BTA: the action that *led to* each frame, -1 for none.
-        level_BT: corruption level of committed frames, 0 for clean; None for frames that are being predicted.
         prompt, prompt_id_BT: from `read_prompt`, and which entry is in force at each frame.
         past, past_mask, rows: as for `STTransformer`.
-        before: the tokens of the frame before each frame, int32 of the same shapes, -1 for none.
+        before: the tokens of the frames before each frame, from `frames_before`.
         """
-        x = self._embed(tokens, masked, before, action_BTA, level_BT)
         force = jax.tree.map(lambda a: _select(a, prompt_id_BT), prompt)
-        return self.transformer(x, position_BT, past, past_mask, force, rows=rows)
+        # A prompt is about the whole picture: told at once, it need not be looked for by every token.
+        x = self._embed(tokens, masked, before, action_BTA) + force.whole[:, :, None]
+        return self.transformer(x, position_BT, past, past_mask, force.kv, rows=rows)
 
-    def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, before: TokenFrame, action_BTA, level_BT):
-        c = self.cfg
-        video, audio = self.video_embed(tokens.video), self.audio_embed(tokens.audio)
-        # Most tokens stay what they were. Found by attention alone, that takes half the layers and most of the
-        # training; told at once, every layer can go into what changes.
-        video_before = self.video_before(jnp.where(before.video < 0, c.video_codes, before.video))
-        audio_before = self.audio_before(jnp.where(before.audio < 0, c.audio_codes, before.audio))
-        if masked is not None:
-            video = jnp.where(masked.video[..., None], self.mask_token[0], video)
-            audio = jnp.where(masked.audio[..., None], self.mask_token[1], audio)
-            # What moves comes from next door.
-            grid = video_before.reshape(*video.shape[:2], -1, c.video_columns, c.transformer.width)
-            video += self.around(grid).reshape(video.shape)
-        else:
-            # When something last moved tells when it will again, and nothing else in a committed frame says it.
-            video += self.changed[0] * (tokens.video != before.video)[..., None]
-            audio += self.changed[1] * (tokens.audio != before.audio)[..., None]
-        video, audio = video + video_before, audio + audio_before
+    def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, before: TokenFrame, action_BTA):
+        c, last = self.cfg, jax.tree.map(lambda x: x[:, :, 0], before)
         action = jnp.zeros((*tokens.video.shape[:2], 1, c.transformer.width))
         for i, (size, factor) in enumerate(zip(c.action_sizes, self.action_embed)):
             value = action_BTA[..., i, None]
             action += factor(jnp.where(value < 0, size, value))
+        video, audio = self.video_embed(tokens.video), self.audio_embed(tokens.audio)
+        # Most tokens stay what they were. Found by attention alone, that takes half the layers and most of the
+        # training; told at once, every layer can go into what changes.
+        video_before = self.video_before(jnp.where(last.video < 0, c.video_codes, last.video))
+        audio_before = self.audio_before(jnp.where(last.audio < 0, c.audio_codes, last.audio))
+        if masked is not None:
+            video = jnp.where(masked.video[..., None], self.mask_token[0], video)
+            audio = jnp.where(masked.audio[..., None], self.mask_token[1], audio)
+            video += self.around(before.video, action)
+        else:
+            # When something last moved tells when it will again, and nothing else in a committed frame says it.
+            video += self.changed[0] * (tokens.video != last.video)[..., None]
+            audio += self.changed[1] * (tokens.audio != last.audio)[..., None]
+        video, audio = video + video_before, audio + audio_before
         # Every token hears of the action at once, and the action has a token of its own.
         x = jnp.concatenate([jnp.zeros_like(action), video, audio], axis=2) + action + self.place
-        level = c.corruption_levels + 1 if level_BT is None else level_BT
-        level = self.level_embed(jnp.broadcast_to(level, tokens.video.shape[:2]))
-        return x + level[:, :, None]
+        return x if masked is None else x + self.predicting
+
+
+class Around(nn.Module):
+    """What moves comes from next door, if the action says so: features of what stood at and around each place of a
+    picture in the last LOOK_BACK frames, times what the action makes of them."""
+
+    cfg: DynamicsConfig
+
+    @nn.compact
+    def __call__(self, before_BTLN: jax.Array, action_BT1D: jax.Array) -> jax.Array:
+        """int32 [B, T, LOOK_BACK, N] and float [B, T, 1, D] to [B, T, N, D]."""
+        c, t = self.cfg, self.cfg.transformer
+        b, frames, _, n = before_BTLN.shape
+        codes = jnp.where(before_BTLN < 0, c.video_codes, before_BTLN)
+        seen = [embed(c.video_codes + 1, t.width // 4, f"before_{i}")(codes[:, :, i]) for i in range(LOOK_BACK)]
+        grid = jnp.concatenate(seen, axis=-1).reshape(b, frames, -1, c.video_columns, LOOK_BACK * t.width // 4)
+        kernel_init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), (None, None, None, "mlp"))
+        near = nn.Conv(2 * t.width, (3, 3), use_bias=False, dtype=t.dtype, kernel_init=kernel_init, name="near")(grid)
+        gate = dense(2 * t.width, ("embed", "mlp"), t.dtype, bias=True, name="gate")(action_BT1D)
+        return dense(t.width, ("mlp", "embed"), t.dtype, scale=RESIDUAL, name="out")(
+            near.reshape(b, frames, n, -1) * gate
+        )
 
 
 def next_door(tokens_BTN: jax.Array, columns: int) -> jax.Array:
@@ -173,6 +194,11 @@ def leading_action(action_BTA: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.full_like(action_BTA[:, :1], -1), action_BTA[:, :-1]], axis=1)
 
 
-def frame_before(tokens_BTN: jax.Array) -> jax.Array:
-    """The tokens of the frame before each frame, int32 [B, T, N]; -1 before the first."""
-    return jnp.pad(tokens_BTN[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=-1)
+def frames_before(tokens: TokenFrame) -> TokenFrame:
+    """The tokens of the LOOK_BACK frames before each frame, the nearest first, int32 [B, T, LOOK_BACK, N] and
+    [B, T, LOOK_BACK, K]; -1 before the first."""
+
+    def back(x, frames):
+        return jnp.pad(x, ((0, 0), (frames, 0), (0, 0)), constant_values=-1)[:, : x.shape[1]]
+
+    return jax.tree.map(lambda x: jnp.stack([back(x, i + 1) for i in range(LOOK_BACK)], axis=2), tokens)

@@ -19,7 +19,7 @@ from oyster_jax.models.dynamics import Dynamics
 from oyster_jax.models.latent_action import LatentActionModel
 from oyster_jax.models.video_tokenizer import VideoTokenizer
 
-SCHEMA = 5  # of the parameters that models have; 5: the dynamics say of a token of a picture from where it came
+SCHEMA = 6  # of the parameters that models have; 6: the dynamics see what is next door in the last two frames
 WORLD_FILE, PARAMS_FILE = "world.json", "params.safetensors"
 SHIPPED = Path(__file__).parent.parent / "worlds"
 

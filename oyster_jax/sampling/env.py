@@ -11,7 +11,7 @@ from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import check
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling import rollout
-from oyster_jax.types import KV, Observation
+from oyster_jax.types import Observation, Prompt
 
 
 class EnvState(NamedTuple):
@@ -38,7 +38,7 @@ class WorldEnv:
 
     world: World
     reward_fn: Callable[[Observation], jax.Array]  # the frame that an action led to -> its reward, a scalar; traced
-    prompt: KV | str | None = None  # a text, or what `encode_prompt` made of one
+    prompt: Prompt | str | None = None  # a text, or what `encode_prompt` made of one
     image: jax.Array | None = None  # uint8 [H, W, 3], the first frame of every episode
     max_frames: int = 150
     sampling: SamplingConfig | None = None

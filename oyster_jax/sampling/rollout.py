@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import check
 from oyster_jax.models.audio_tokenizer import AudioState, initial_state
-from oyster_jax.models.dynamics import Logits, frame_before, leading_action
+from oyster_jax.models.dynamics import LOOK_BACK, Logits, frames_before, leading_action
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.video_tokenizer import frame_positions, to_uint8
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling import cache, maskgit
-from oyster_jax.types import KV, Clip, Observation, Past, TokenFrame
+from oyster_jax.types import Clip, Observation, Past, Prompt, TokenFrame
 
 
 class RolloutState(NamedTuple):
@@ -27,8 +27,8 @@ class RolloutState(NamedTuple):
     key: jax.Array  # typed keys [B]
     position: jax.Array  # int32 [B], frames committed
     active: jax.Array  # bool [B]; a paused session's state stays unchanged to the bit
-    prompt: KV  # [B, 2, L, P, groups, head_dim]: the prompt in force, and the null prompt
-    tokens: TokenFrame  # int32 [B, N], [B, K], of the last frame committed; -1 before the first
+    prompt: Prompt  # M = 2: the prompt in force, and the null prompt
+    tokens: TokenFrame  # int32 [B, LOOK_BACK, N], [B, LOOK_BACK, K], of the last frames committed; -1 before the first
     dynamics: Past  # ring buffers of past K/V, see `sampling.cache`
     video: Past  # the same, of the video decoder
     audio: AudioState  # of the sound decoder
@@ -45,8 +45,8 @@ class Pending(NamedTuple):
     read: jax.Array  # float [B, 3], known when the video decoder's memory has been read, see `cache.write`
 
 
-def encode_prompt(world: World, text: str = "") -> KV:
-    """A prompt as every layer's K/V [1, 2, L, P, groups, head_dim], ready for `reset` and `set_prompt`.
+def encode_prompt(world: World, text: str = "") -> Prompt:
+    """A prompt as the dynamics read it (B = 1, M = 2 with the null prompt), ready for `reset` and `set_prompt`.
 
     The empty prompt is no prompt. Raises OysterError over 256 bytes.
     """
@@ -55,28 +55,29 @@ def encode_prompt(world: World, text: str = "") -> KV:
 
 
 @jax.jit
-def _read_prompt(world: World, raw_P: jax.Array) -> KV:
+def _read_prompt(world: World, raw_P: jax.Array) -> Prompt:
     return world.apply("dynamics", raw_P[None, None], method="read_prompt")
 
 
-def set_prompt(state: RolloutState, prompt: KV) -> RolloutState:
+def set_prompt(state: RolloutState, prompt: Prompt) -> RolloutState:
     """An event: `prompt` is in force from the next frame on. What was committed keeps the prompt it was made under."""
     # A copy: a compiled step uses its state up, and the prompt stays the caller's.
     force = lambda new, old: jnp.copy(jnp.broadcast_to(new, old.shape).astype(old.dtype))
     return state._replace(prompt=jax.tree.map(force, prompt, state.prompt))
 
 
-def init_state(world: World, key: jax.Array, prompt: KV | None = None, batch: int = 1) -> RolloutState:
+def init_state(world: World, key: jax.Array, prompt: Prompt | None = None, batch: int = 1) -> RolloutState:
     """A state before its first frame. Consumes `key` (one typed key, split for the elements)."""
     c = world.config
     prompt = encode_prompt(world) if prompt is None else prompt
+    unknown = lambda tokens: jnp.full((batch, LOOK_BACK, tokens), -1)
     spread = lambda x: jnp.copy(jnp.broadcast_to(x, (batch, *x.shape[1:])))  # see `set_prompt`
     return RolloutState(
         key=jax.random.split(key, batch),
         position=jnp.zeros(batch, jnp.int32),
         active=jnp.ones(batch, bool),
         prompt=jax.tree.map(spread, prompt),
-        tokens=TokenFrame(*(jnp.full((batch, n), -1) for n in (c.dynamics.video_tokens, c.dynamics.audio_tokens))),
+        tokens=TokenFrame(unknown(c.dynamics.video_tokens), unknown(c.dynamics.audio_tokens)),
         dynamics=cache.init_cache(c.dynamics.transformer, batch, c.dynamics.frame_tokens),
         video=cache.init_cache(c.video_tokenizer.decoder, batch, c.video_tokenizer.tokens),
         audio=initial_state(c.audio_tokenizer, batch, c.audio_tokenizer.overlap),
@@ -86,7 +87,7 @@ def init_state(world: World, key: jax.Array, prompt: KV | None = None, batch: in
 def reset(
     world: World,
     key: jax.Array,
-    prompt: KV | None = None,
+    prompt: Prompt | None = None,
     image: jax.Array | None = None,
     batch: int = 1,
     sampling: SamplingConfig | None = None,
@@ -103,7 +104,7 @@ def reset(
 def first_frame(
     world: World,
     key: jax.Array,
-    prompt: KV | None,
+    prompt: Prompt | None,
     image: jax.Array | None,
     batch: int,
     sampling: SamplingConfig | None,
@@ -119,7 +120,7 @@ def first_frame(
         given = given[:, 0]
     settings = sampling or world.config.sampling
     first = settings.opening
-    drawn = SamplingConfig(first.steps, first.steps, "cosine", first.randomness, first.guidance, settings.commit_level)
+    drawn = SamplingConfig(first.steps, first.steps, "cosine", first.randomness, first.guidance)
     return state, *predict(world, state, none, drawn, given)
 
 
@@ -140,10 +141,8 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
     position = frame_positions(batch, frames)
     tokens, action = tokenize(world, clip)
     prompts = world.apply("dynamics", clip.prompt, method="read_prompt")
-    level = jnp.zeros((batch, frames), jnp.int32)
-    told = (tokens, None, leading_action(action), level, position, prompts, clip.prompt_id)
-    before = jax.tree.map(frame_before, tokens)
-    _, present = world.apply("dynamics", *told, before=before, method="features")
+    told = (tokens, None, leading_action(action), position, prompts, clip.prompt_id)
+    _, present = world.apply("dynamics", *told, before=frames_before(tokens), method="features")
     pixels, video = world.apply("video_tokenizer", tokens.video, position, method="decode")
     sound, audio = world.apply("audio_tokenizer", tokens.audio, method="decode")
     last = clip.prompt_id[:, -1]
@@ -151,12 +150,17 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
     state = state._replace(
         position=state.position + frames,
         prompt=jax.tree.map(force, prompts),
-        tokens=jax.tree.map(lambda x: x[:, -1], tokens),
+        tokens=jax.tree.map(remember, state.tokens, tokens),
         dynamics=cache.write(state.dynamics, present, state.position, state.active, present[-1].k),
         video=cache.write(state.video, video, state.position, state.active, pixels),
         audio=audio,
     )
     return state, Observation(to_uint8(pixels[:, -1]), jnp.clip(sound[:, -1], -1, 1))
+
+
+def remember(old: jax.Array, new_BTN: jax.Array) -> jax.Array:
+    """The last LOOK_BACK frames' tokens [B, LOOK_BACK, N], the nearest first, after T frames more."""
+    return jnp.concatenate([new_BTN[:, ::-1], old], axis=1)[:, :LOOK_BACK]
 
 
 def tokenize(world: World, clip: Clip) -> tuple[TokenFrame, jax.Array]:
@@ -213,16 +217,14 @@ def predict(
 
 def commit(world: World, state: RolloutState, pending: Pending, sampling: SamplingConfig | None = None) -> RolloutState:
     """Makes a predicted frame part of the past, in the sessions that are active."""
-    settings = sampling or world.config.sampling
-    level = jnp.full_like(state.position, settings.commit_level)[:, None]
-    told = (pending.tokens, None, pending.action[:, None], level)
+    told = (pending.tokens, None, pending.action[:, None])
     _, present = _forward(world, state, *told, method="features")  # of the last layer nothing but its K/V is needed
     on = state.active
     keep = lambda new, old: jnp.where(jnp.expand_dims(on, range(1, new.ndim)), new, old)
     return state._replace(
         key=jnp.where(on, pending.key, state.key),
         position=state.position + on,
-        tokens=jax.tree.map(keep, pending.tokens, state.tokens),
+        tokens=jax.tree.map(lambda old, new: keep(remember(old, new[:, None]), old), state.tokens, pending.tokens),
         dynamics=cache.write(state.dynamics, present, state.position, on, present[-1].k),
         video=cache.write(state.video, pending.video, state.position, on, pending.read),
         audio=jax.tree.map(keep, pending.audio, state.audio),
@@ -247,7 +249,7 @@ def rollout(
     return jax.lax.scan(lambda s, a: step(world, s, a, sampling), state, action_TBA)
 
 
-def _forward(world, state: RolloutState, tokens, masked, action_BVA, level, entries=(0,), **how):
+def _forward(world, state: RolloutState, tokens, masked, action_BVA, entries=(0,), **how):
     """The dynamics on one frame after the state's past, seen at once under V actions and entries of the state's
     prompts (1 is the null prompt): [B, V, ...]."""
     batch, views = len(state.position), len(entries)
@@ -257,7 +259,6 @@ def _forward(world, state: RolloutState, tokens, masked, action_BVA, level, entr
         jax.tree.map(each, tokens),
         jax.tree.map(each, masked),
         action_BVA,
-        level,
         each(state.position),
         state.prompt,
         jnp.broadcast_to(jnp.array(entries), (batch, views)),
@@ -280,7 +281,7 @@ def _guided_logits(world, state, tokens, masked, action_BA, settings: SamplingCo
     if settings.guidance.prompt:
         views.append((settings.guidance.prompt, action_BA, 1))
     weights, actions, entries = zip(*views)
-    logits, _ = _forward(world, state, tokens, masked, jnp.stack(actions, axis=1), None, entries, wanted=wanted)
+    logits, _ = _forward(world, state, tokens, masked, jnp.stack(actions, axis=1), entries, wanted=wanted)
     # full + sum of w * (full - bare)
     weight = jnp.array([1 + sum(weights[1:]), *(-w for w in weights[1:])])
     return jax.tree.map(lambda x: jnp.einsum("v,bvnc->bnc", weight, x)[:, None] if len(views) > 1 else x, logits)

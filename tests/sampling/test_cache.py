@@ -30,7 +30,7 @@ def sampled(world, history, prompts_TBMLP):
     def frame(state, now):
         tokens, masked, action, prompt = now
         state = rollout.set_prompt(state, prompt)
-        logits, _ = rollout._forward(world, state, tokens, masked, action[:, None], None)
+        logits, _ = rollout._forward(world, state, tokens, masked, action[:, None])
         # The decoders have their own tests: here they are given nothing.
         video = jax.tree.map(lambda x: jnp.zeros_like(x[:, :, :, :1]), state.video)
         pending = rollout.Pending(tokens, action, state.key, video, state.audio, logits.audio)

@@ -164,7 +164,7 @@ def test_keys_of_the_old_kind_serve(env):
 
 
 def test_prompt_and_image_begin_the_episode(env, world, clip):
-    np.testing.assert_array_equal(env.prompt.k, rollout.encode_prompt(world, "night").k)
+    np.testing.assert_array_equal(env.prompt.whole, rollout.encode_prompt(world, "night").whole)
     pictured = dataclasses.replace(env, image=clip.video[0, 0])
     a, b = (pictured.reset(jax.random.key(i))[0] for i in range(2))
     np.testing.assert_array_equal(a.video, b.video)

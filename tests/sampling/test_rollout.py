@@ -141,7 +141,7 @@ def test_a_compiled_step_leaves_the_callers_prompt(world, one, actions):
     fast = compile_step(world, batch=1, donate=True, keep=False)
     for state in (rollout.init_state(world, jax.random.key(0), prompt), rollout.set_prompt(copied(one), prompt)):
         fast(state, actions[0, :1])
-        assert not any(x.is_deleted() for x in prompt)
+        assert not any(x.is_deleted() for x in jax.tree.leaves(prompt))
 
 
 def test_a_rollout_is_a_loop_of_steps(world, one, actions):
@@ -198,7 +198,7 @@ def test_tokens_asked_for_alone_get_the_logits_they_get_among_all(world, one, ac
     masked = jax.tree.map(lambda x: jnp.arange(x.size)[None] % 2 == 0, tokens)
     wanted = rollout.TokenFrame(jnp.array([[2, 0, d.video_tokens - 1]]), jnp.array([[1]]))
     forward = jax.jit(partial(rollout._forward, world))
-    told = (one, tokens, masked, actions[0, :1, None], None)
+    told = (one, tokens, masked, actions[0, :1, None])
     every, _ = forward(*told)
     some, _ = forward(*told, wanted=wanted)
     for x, y, w in zip(every, some, wanted):
@@ -213,7 +213,7 @@ def test_guidance_moves_logits_only_away_from_the_null_condition(world, one, act
 
     @jax.jit
     def both(state, action):
-        plain, _ = rollout._forward(world, state, tokens, masked, action[:, None], None)
+        plain, _ = rollout._forward(world, state, tokens, masked, action[:, None])
         return plain, rollout._guided_logits(world, state, tokens, masked, action, settings)
 
     def change(state, action):

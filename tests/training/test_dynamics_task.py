@@ -54,22 +54,42 @@ def test_something_is_always_hidden(shares):
     assert ((shares[0] > 0) | (shares[1] > 0)).all()
 
 
+def test_in_every_other_frame_what_changes_is_hidden_first():
+    """A tenth of the tokens change; frames that hide one of them or more and not all of it tell the two kinds apart."""
+    rng = np.random.default_rng(3)
+    changes = rng.random((B, T, N)) < 0.1
+    tokens = TokenFrame(jnp.asarray(np.cumsum(changes, axis=1)), jnp.zeros((B, T, K), jnp.int32))
+    mask = np.asarray(random_masks(jax.random.key(5), tokens).video)[:, 1:]
+    changes = changes[:, 1:]
+    partly = changes.any(-1) & (mask.sum(-1) >= changes.sum(-1)) & (mask.mean(-1) < 0.5)
+    first = (mask | ~changes).all(-1)[partly]
+    assert 0.5 < first.mean() < 0.75, "half of the frames, and some by chance"
+    assert abs(mask.mean() - 2 / np.pi) < 0.05
+
+
 def test_masks_are_spread_evenly_over_places(tokens):
     for mask in random_masks(jax.random.key(1), tokens):
         assert np.ptp(np.asarray(mask.mean((0, 1)))) < 0.08
 
 
-def test_the_claimed_level_is_the_corruption(config, tokens):
-    """Level c of `levels` has a share c / levels * max of random tokens; a clean frame has none."""
-    c = config.dynamics
-    past, level = corrupt(jax.random.key(2), tokens, config)
-    assert abs(np.mean(level > 0) - c.corruption) < 0.05
-    for x, codes in zip(past, (c.video_codes, c.audio_codes)):
-        for at in range(c.corruption_levels + 1):
-            swapped = np.mean(np.asarray(x)[np.asarray(level) == at] != 0) * codes / (codes - 1)
-            assert abs(swapped - at / c.corruption_levels * c.max_corruption) < 0.02
-        assert x.max() == codes - 1
-    assert (past.video[level == 0] == 0).all()
+def test_strays_come_from_other_frames_of_the_clip_at_the_same_places():
+    """Of some frames some places: anything from none to all of them, half on average."""
+    rng = np.random.default_rng(4)
+    # A token tells its clip, its frame and its place.
+    names = np.arange(B)[:, None, None] * 10_000 + np.arange(T)[:, None] * 100 + np.arange(N)
+    tokens = TokenFrame(jnp.asarray(names), jnp.asarray(rng.integers(0, 9, (B, T, K))))
+    past = corrupt(jax.random.key(2), tokens, 0.3)
+    video = np.asarray(past.video)
+    assert (video % 100 == np.arange(N)).all() and (video // 10_000 == np.arange(B)[:, None, None]).all()
+    share = np.mean(video != names, axis=-1)
+    assert abs(np.mean(share > 0) - 0.3) < 0.04 and abs(share[share > 0].mean() - 0.5) < 0.05
+    assert share.max() > 0.9 and np.mean(share[share > 0] < 0.25) > 0.15
+    # All strays of a frame come from one other frame.
+    for b, t in zip(*np.nonzero(share)):
+        assert len(np.unique(video[b, t][video[b, t] != names[b, t]] // 100)) == 1
+    whole = (np.asarray(past.audio) == np.asarray(tokens.audio)).all(-1)
+    assert whole[share == 0].mean() > 0.95 and whole[share > 0].mean() < 0.3, "the same frames in both modalities"
+    assert jax.tree.all(jax.tree.map(lambda x, y: (x == y).all(), corrupt(jax.random.key(2), tokens, 0.0), tokens))
 
 
 def test_conditions_are_dropped_per_frame_and_each_by_itself(config):

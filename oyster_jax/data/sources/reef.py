@@ -14,7 +14,7 @@ from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
 
 EPISODE_FRAMES = 256
-SCENE_FRAMES = 64  # a scene lasts so long on average
+SCENE_FRAMES = 32  # a scene lasts so long on average
 _BAY, _OPEN = (reef.at(place, reef.SEEN) for place in (reef.BAY, reef.OPEN))
 SCENES_OF = {"": _BAY, "open": _OPEN, "both": _BAY + _OPEN}  # by the argument of source `reef`
 
@@ -94,20 +94,24 @@ def _calm() -> _Mood:
     return _Mood(jnp.int32(0), jnp.bool_(True), jnp.zeros(len(reef.ACTIONS.factors), jnp.int32))
 
 
+_WANDERS, _SEEKS = 6.3, 9.5  # frames that each mood lasts on average
 _HEADINGS = np.zeros((3, 3), np.int32)  # whose move has these signs along x and y, each + 1
 _HEADINGS[tuple(1 + reef.MOVES.T)] = np.arange(len(reef.MOVES))
 
 
 def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
-    """The next mood and with it the next action, on seeing `state`."""
-    dice = iter(jax.random.uniform(key, (14,)))
+    """The next mood and with it the next action, on seeing `state`; of all frames, `random_share` are wandered."""
+    dice = iter(jax.random.uniform(key, (15,)))
     chance = lambda share: next(dice) < share
     draw = lambda n: (next(dice) * n).astype(jnp.int32)
     over = mood.frames <= 0
-    random = jnp.where(over, chance(random_share), mood.random)
+    wanders, seeks = random_share / _WANDERS, (1 - random_share) / _SEEKS
+    random = jnp.where(over, chance(wanders / (wanders + seeks)), mood.random)
     wandering = jnp.maximum(draw(len(reef.MOVES) + 1) - 1, 0)
     rests = random & (wandering == 0)  # chosen twice as often, and longer: an idle player must be learnt too
-    frames = jnp.where(over, (3 + draw(14)) * jnp.where(rests, 3, 1), mood.frames) - 1
+    # Wanderers turn often: what a turn, a start or a stop does must be seen as often as what going on does.
+    lasts = jnp.where(random, (1 + draw(8)) * jnp.where(rests, 3, 1), 3 + draw(14))
+    frames = jnp.where(over, lasts, mood.frames) - 1
     bored = state.bumped & chance(0.2)  # of swimming against the shore
     heading, speed, light, call, drum = mood.action
 

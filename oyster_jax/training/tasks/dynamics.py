@@ -1,6 +1,6 @@
 """The dynamics stage: two streams with the same weights, so that training sees exactly what sampling does.
 
-The *committed* stream passes clean (or, for robustness, corrupted) tokens once and gives every frame's K/V. The
+The *committed* stream passes clean (or, for robustness, partly wrong) tokens once and gives every frame's K/V. The
 *masked* stream reads, at each frame, its own partly masked tokens and the committed frames before it; every frame is a
 target. Latent actions come from the cache, or (`cotrain_latent`) from a latent action model trained in the same step.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from oyster_jax.config import MAX_PROMPT_BYTES, DynamicsConfig, WorldConfig
 from oyster_jax.config_dict import to_dict
 from oyster_jax.config_experiment import StageConfig, TrainConfig
-from oyster_jax.models.dynamics import Dynamics, Logits, frame_before, leading_action
+from oyster_jax.models.dynamics import Dynamics, Logits, frames_before, leading_action
 from oyster_jax.models.video_tokenizer import frame_positions
 from oyster_jax.nn.attention import banded_mask
 from oyster_jax.sampling.maskgit import mask_ratio
@@ -103,9 +103,9 @@ class DynamicsTask:
         mask_key, corrupt_key, drop_key = jax.random.split(key, 3)
         tokens = token_frames(batch)
         masked = random_masks(mask_key, tokens)
-        past, level = corrupt(corrupt_key, tokens, self.world)
+        past = corrupt(corrupt_key, tokens, c.corruption)
         conditions = drop_conditions(drop_key, batch, c)
-        logits = two_streams(self.world, params, batch, tokens, masked, past, level, conditions)
+        logits = two_streams(self.world, params, batch, tokens, masked, past, conditions)
         video = masked_cross_entropy(logits.video, tokens.video, masked.video)
         audio = masked_cross_entropy(logits.audio, tokens.audio, masked.audio)
         hit = lambda lg, t, m: jnp.sum((lg.argmax(-1) == t) & m) / jnp.maximum(m.sum(), 1)
@@ -130,7 +130,7 @@ def init_dynamics(world: WorldConfig, key: jax.Array) -> dict:
         prompts = model.read_prompt(jnp.zeros((1, 1, MAX_PROMPT_BYTES), jnp.uint8))
         zero = jnp.zeros((1, t), jnp.int32)
         masked = jax.tree.map(lambda x: x == 0, tokens)
-        return model(tokens, masked, action, zero, zero, prompts, zero, before=tokens)
+        return model(tokens, masked, action, zero, prompts, zero, before=frames_before(tokens))
 
     return Dynamics(c).init(key, method=once)["params"]
 
@@ -180,65 +180,69 @@ def two_streams(
     tokens: TokenFrame,
     masked: TokenFrame,
     past: TokenFrame | None = None,
-    level_BT: jax.Array | None = None,
     conditions: Conditions | None = None,
 ) -> Logits:
     """Logits of every frame's masked tokens, given its own other tokens and the committed frames before it.
 
-    past, level_BT: what was committed where that is not the truth. conditions: what the masked stream is told where
-    that differs from the batch's action and prompt.
+    past: what was committed where that is not the truth. conditions: what the masked stream is told where that differs
+    from the batch's action and prompt.
     """
     apply = lambda *args, **kw: Dynamics(world.dynamics).apply({"params": params}, *args, **kw)
     batch_size, frames = tokens.video.shape[:2]
     position = frame_positions(batch_size, frames)
     action = leading_action(batch["action"])
     prompts = apply(batch["prompt"], method="read_prompt")
-    level = jnp.zeros((batch_size, frames), jnp.int32) if level_BT is None else level_BT
-    before = jax.tree.map(frame_before, past or tokens)
-    committed = (past or tokens, None, action, level, position, prompts, batch["prompt_id"])
+    before = frames_before(past or tokens)
+    committed = (past or tokens, None, action, position, prompts, batch["prompt_id"])
     _, present = apply(*committed, before=before, method="features")
     told = conditions or Conditions(action, batch["prompt_id"], jnp.zeros((batch_size, frames), bool))
-    before = jax.tree.map(lambda b: jnp.where(told.alone[..., None], -1, b), before)
+    before = jax.tree.map(lambda b: jnp.where(told.alone[..., None, None], -1, b), before)
     readable = banded_mask(frames, world.dynamics.transformer.window) & ~told.alone[..., None]
     past = present, readable
-    logits, _ = apply(tokens, masked, told.action, None, position, prompts, told.prompt_id, *past, before=before)
+    logits, _ = apply(tokens, masked, told.action, position, prompts, told.prompt_id, *past, before=before)
     return logits
 
 
 def random_masks(key: jax.Array, tokens: TokenFrame) -> TokenFrame:
     """Every frame's own mask, its ratio drawn from the cosine schedule for each modality apart.
 
+    In every other frame the tokens that change are hidden first: they are what is still unknown when a rollout has
+    revealed what it is sure of, and they are few.
     One frame in ten has one modality given and the other hidden whole: that is how a world starts from an image.
     """
-    ratio_key, given_key, *order_keys = jax.random.split(key, 4)
+    ratio_key, given_key, first_key, *order_keys = jax.random.split(key, 5)
     frames = tokens.video.shape[:2]
     ratio = mask_ratio(jax.random.uniform(ratio_key, (2, *frames)))
     draw = jax.random.uniform(given_key, frames)
     ratio = jnp.where(draw < 0.05, jnp.array([1.0, 0.0])[:, None, None], ratio)
     ratio = jnp.where(draw > 0.95, jnp.array([0.0, 1.0])[:, None, None], ratio)
+    first = jax.random.bernoulli(first_key, 0.5, (2, *frames))
 
-    def mask(key, shape, ratio):
-        rank = jnp.argsort(jax.random.uniform(key, shape), axis=-1)
-        return rank < jnp.ceil(ratio * shape[-1])[..., None]
+    def mask(key, tokens, before, ratio, first):
+        order = jax.random.uniform(key, tokens.shape) - (first[..., None] & (tokens != before[:, :, 0]))
+        return jnp.argsort(jnp.argsort(order, axis=-1), axis=-1) < jnp.ceil(ratio * tokens.shape[-1])[..., None]
 
-    return TokenFrame(*(mask(k, x.shape, r) for k, x, r in zip(order_keys, tokens, ratio)))
+    return TokenFrame(*map(mask, order_keys, tokens, frames_before(tokens), ratio, first))
 
 
-def corrupt(key: jax.Array, tokens: TokenFrame, world: WorldConfig) -> tuple[TokenFrame, jax.Array]:
-    """The committed stream's tokens, and its level int32 [B, T]: some frames have a share of random tokens."""
-    c = world.dynamics
-    share_key, level_key, *keys = jax.random.split(key, 6)
-    frames = tokens.video.shape[:2]
-    level = jax.random.randint(level_key, frames, 1, c.corruption_levels + 1)
-    level = jnp.where(jax.random.uniform(share_key, frames) < c.corruption, level, 0)
-    share = (level / c.corruption_levels * c.max_corruption)[..., None]
+def corrupt(key: jax.Array, tokens: TokenFrame, share: float) -> TokenFrame:
+    """The committed stream's tokens: in a `share` of the frames some places, of each modality anything from none to all
+    of them, have strays: what stands there in another frame of the clip.
 
-    def swap(hit_key, value_key, tokens, codes):
-        random = jax.random.randint(value_key, tokens.shape, 0, codes)
-        return jnp.where(jax.random.uniform(hit_key, tokens.shape) < share, random, tokens)
+    So what swims is gone from where it was, or in two places, as after an error of the model's own. Nothing says which
+    frames these are: in a rollout nothing would.
+    """
+    frame_key, *keys = jax.random.split(key, 3)
+    batch, frames = tokens.video.shape[:2]
+    corrupted = jax.random.bernoulli(frame_key, share, (batch, frames))
 
-    video = swap(keys[0], keys[1], tokens.video, c.video_codes)
-    return TokenFrame(video, swap(keys[2], keys[3], tokens.audio, c.audio_codes)), level
+    def stray(key, tokens):
+        from_key, share_key, place_key = jax.random.split(key, 3)
+        other = jax.vmap(lambda x, i: x[i])(tokens, jax.random.randint(from_key, (batch, frames), 0, frames))
+        of_frame = jnp.where(corrupted, jax.random.uniform(share_key, (batch, frames)), 0.0)
+        return jnp.where(jax.random.uniform(place_key, tokens.shape) < of_frame[..., None], other, tokens)
+
+    return TokenFrame(*map(stray, keys, tokens))
 
 
 def drop_conditions(key: jax.Array, batch: Batch, cfg: DynamicsConfig) -> Conditions:
