@@ -81,7 +81,9 @@ class Dynamics(nn.Module):
         x, present = self.features(*args, rows=rows, before=before, **kwargs)
         video, audio = jnp.split(x[:, :, 1:] if wanted is None else x, [split], axis=2)
         last = jax.tree.map(lambda x: x[:, :, 0], before)
-        sources = TokenFrame(next_door(last.video, self.cfg.video_columns), last.audio[..., None])
+        sources = TokenFrame(
+            next_door(last.video[..., None], self.cfg.video_columns, -1)[..., 0], last.audio[..., None]
+        )
         if wanted is not None:
             sources = jax.tree.map(lambda s, rows: take(s, rows, 1), sources, wanted)
         video = _add_where(self.video_head(video), sources.video, self.video_source(video))
@@ -154,22 +156,20 @@ class Around(nn.Module):
         b, frames, _, n = before_BTLN.shape
         codes = jnp.where(before_BTLN < 0, c.video_codes, before_BTLN)
         seen = [embed(c.video_codes + 1, t.width // 4, f"before_{i}")(codes[:, :, i]) for i in range(LOOK_BACK)]
-        grid = jnp.concatenate(seen, axis=-1).reshape(b, frames, -1, c.video_columns, LOOK_BACK * t.width // 4)
-        kernel_init = nn.with_logical_partitioning(nn.initializers.lecun_normal(), (None, None, None, "mlp"))
-        near = nn.Conv(2 * t.width, (3, 3), use_bias=False, dtype=t.dtype, kernel_init=kernel_init, name="near")(grid)
+        # A product with all nine side by side: on CPUs the gradient of a convolution takes several times as long.
+        near = next_door(jnp.concatenate(seen, axis=-1), c.video_columns, 0).reshape(b, frames, n, -1)
+        near = dense(2 * t.width, (None, "mlp"), t.dtype, name="near")(near)
         gate = dense(2 * t.width, ("embed", "mlp"), t.dtype, bias=True, name="gate")(action_BT1D)
-        return dense(t.width, ("mlp", "embed"), t.dtype, scale=RESIDUAL, name="out")(
-            near.reshape(b, frames, n, -1) * gate
-        )
+        return dense(t.width, ("mlp", "embed"), t.dtype, scale=RESIDUAL, name="out")(near * gate)
 
 
-def next_door(tokens_BTN: jax.Array, columns: int) -> jax.Array:
-    """Of each place in a grid the tokens there and around it, int32 [B, T, N, AROUND]; -1 beyond the edge."""
-    grid = tokens_BTN.reshape(*tokens_BTN.shape[:2], -1, columns)
+def next_door(x_BTNF: jax.Array, columns: int, beyond) -> jax.Array:
+    """Of each place in a grid what is there and around it, [B, T, N, AROUND, F]; `beyond` the edge."""
+    grid = x_BTNF.reshape(*x_BTNF.shape[:2], -1, columns, x_BTNF.shape[-1])
     rows = grid.shape[2]
-    padded = jnp.pad(grid, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-1)
+    padded = jnp.pad(grid, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=beyond)
     shifted = [padded[:, :, y : y + rows, x : x + columns] for y, x in np.ndindex(3, 3)]
-    return jnp.stack(shifted, axis=-1).reshape(*tokens_BTN.shape, AROUND)
+    return jnp.stack(shifted, axis=-2).reshape(*x_BTNF.shape[:3], AROUND, -1)
 
 
 def _add_where(logits: jax.Array, sources: jax.Array, extra: jax.Array) -> jax.Array:

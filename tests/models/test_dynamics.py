@@ -92,8 +92,9 @@ def test_a_frame_carries_the_action_that_led_to_it():
 
 
 def test_next_door_is_what_lies_around_in_the_grid():
-    grid = jnp.arange(12).reshape(1, 1, 12)  # three rows of four
-    around = np.asarray(next_door(grid, 4))[0, 0]
+    grid = jnp.arange(24).reshape(1, 1, 12, 2) // 2  # three rows of four, of two features each
+    around, same = np.moveaxis(np.asarray(next_door(grid, 4, -1))[0, 0], -1, 0)
+    np.testing.assert_array_equal(around, same)
     assert around[5].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
     assert around[0].tolist() == [-1, -1, -1, -1, 0, 1, -1, 4, 5]
     assert around[11].tolist() == [6, 7, -1, 10, 11, -1, -1, -1, -1]
@@ -108,6 +109,6 @@ def test_each_source_lifts_the_code_that_stood_there(world, inputs, source):
     run = jax.jit(lambda p: two_streams(world.config, p, inputs, inputs["tokens"], inputs["masked"]).video)
     lifted = np.asarray(run(params) - run(dynamics))
     c = world.config.dynamics
-    stood = np.asarray(next_door(inputs["tokens"].video[:, :-1], c.video_columns))[..., source]
+    stood = np.asarray(next_door(inputs["tokens"].video[:, :-1, :, None], c.video_columns, -1))[..., source, 0]
     expected = np.pad(np.eye(c.video_codes + 1)[stood][..., :-1], ((0, 0), (1, 0), (0, 0), (0, 0)))
     np.testing.assert_allclose(lifted, expected, atol=1e-4)
