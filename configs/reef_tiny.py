@@ -28,7 +28,7 @@ def get_config():
         video_tokenizer=StageConfig(steps=8000, batch=8, frames=2, learning_rate=2e-3, renew_every=250),
         audio_tokenizer=StageConfig(steps=5000, batch=8, frames=8, learning_rate=2e-3, loud=0.5, renew_every=250),
         latent_action=StageConfig(steps=1200, batch=4, frames=6, learning_rate=2e-3),
-        dynamics=StageConfig(steps=13000, batch=2, frames=16, learning_rate=4e-3, optimizer="muon", ema=0.998),
+        dynamics=StageConfig(steps=9000, batch=2, frames=16, learning_rate=4e-3, optimizer="muon", ema=0.998),
         motion_weight=0.5,
         steadiness=0.1,
     )

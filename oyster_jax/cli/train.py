@@ -4,10 +4,12 @@
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/hidden --config.dynamics.actions=latent
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout --stage=video_tokenizer
+  oyster train --config=configs/reef_tiny.py --data=data_mine --workdir=runs/mine --init_from=reef --stage=dynamics
 
 Stages run in their order: video_tokenizer, audio_tokenizer, latent_action (where the dynamics use it), dynamics. The
 same command resumes where it was stopped; with --export it trains no further, and exports the world as far as it is.
-The world is exported to WORKDIR/world, logs go to WORKDIR/tensorboard, sample videos to WORKDIR/samples.
+With --init_from stages begin as those of a trained world; those that --stage leaves out are taken over as they are. The
+world is exported to WORKDIR/world, logs go to WORKDIR/tensorboard, sample videos to WORKDIR/samples.
 """
 
 from pathlib import Path
@@ -32,12 +34,14 @@ config_flags.DEFINE_config_file(
 flags.DEFINE_string("data", None, "data folder made by `oyster record`", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and the world", flag_values=FLAGS)
 flags.DEFINE_list("stage", [], "stages to train (default: all)", flag_values=FLAGS)
+flags.DEFINE_string("init_from", None, "world to begin with: a folder, or the name of a shipped one", flag_values=FLAGS)
 flags.DEFINE_boolean(
     "export", False, "train no further: export what the newest checkpoints of all stages hold", flag_values=FLAGS
 )
 
 
 def run(values: flags.FlagValues) -> None:
+    from oyster_jax.models.world_model import load
     from oyster_jax.training.train import train
 
     if not values["config"].present or not values.data or not values.workdir:
@@ -50,5 +54,6 @@ def run(values: flags.FlagValues) -> None:
     if not isinstance(values.config, ConfigDict):
         raise OysterError(f"{file}: its get_config() should return as_config_dict(ExperimentConfig(...))")
     experiment = from_dict(ExperimentConfig, values.config.to_dict())
-    train(experiment, values.data, values.workdir, values.stage, values.export)
+    init_from = load(values.init_from) if values.init_from else None
+    train(experiment, values.data, values.workdir, values.stage, values.export, init_from)
     print(f"{values.workdir}/world: exported; try `oyster rollout --world={values.workdir}/world --out=world.mp4`")

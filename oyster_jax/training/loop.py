@@ -89,12 +89,14 @@ def run_stage(
     keep: int = 2,
     dream: Callable[[dict, jax.Array], Sample] | None = None,
     as_it_is: bool = False,
+    begin: dict | None = None,
 ) -> dict:
     """Trains one stage to its last step, resuming by itself, and returns the parameters (averaged, if asked for).
 
     config: plain JSON of everything that the parameters depend on; a checkpoint of another one is refused.
     dream: makes an evaluation's sample out of the parameters, where the task by itself has nothing to show.
     as_it_is: returns the parameters of the newest checkpoint, and trains no further.
+    begin: parameters to begin with, instead of random ones.
     Raises OysterError if the loss stops being finite; the last good checkpoint stays.
     """
     stage = task.stage
@@ -105,6 +107,9 @@ def run_stage(
     try:
         if checkpoints.latest is None:
             state = init(jax.random.fold_in(key, 0))
+            if begin:
+                own = lambda: jax.device_put(jax.tree.map(np.array, begin), laid.params)  # the step uses its state up
+                state = state._replace(params=own(), ema=own() if stage.ema else None)
         else:
             shapes = jax.eval_shape(lambda k: nn.unbox(init_state(task, k)), key)
             like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, laid)

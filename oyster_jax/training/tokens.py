@@ -83,11 +83,16 @@ def spans(frames: int, options: TokenCacheOptions, rng: np.random.Generator) -> 
 
 def fingerprint(world: World, reader: ClipReader, options: TokenCacheOptions) -> str:
     """A hash of everything that the cache depends on."""
-    digest = hashlib.sha256(repr((reader.info, options)).encode())
-    parts = [world.params[n] for n in ("video_tokenizer", "audio_tokenizer", "latent_action") if n in world.params]
-    for leaf in jax.tree.leaves(parts):
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()[:12]
+    names = ("video_tokenizer", "audio_tokenizer", "latent_action")
+    return digest([world.params[n] for n in names if n in world.params], repr((reader.info, options)))
+
+
+def digest(params, text: str = "") -> str:
+    """A short hash of parameters, and of `text`."""
+    sha = hashlib.sha256(text.encode())
+    for leaf in jax.tree.leaves(params):
+        sha.update(np.asarray(leaf).tobytes())
+    return sha.hexdigest()[:12]
 
 
 def _encode(world: World, run, meta: dict, arrays: dict[str, np.ndarray], options: TokenCacheOptions) -> bytes:

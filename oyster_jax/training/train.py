@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +12,7 @@ from absl import logging
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from oyster_jax.config_dict import to_dict
+from oyster_jax.config_dict import first_difference, to_dict
 from oyster_jax.config_experiment import ExperimentConfig, resolve
 from oyster_jax.data.dataset import ClipReader
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
@@ -23,7 +24,7 @@ from oyster_jax.sampling.rollout import prefill, rollout, tokenize
 from oyster_jax.training.loop import run_stage
 from oyster_jax.training.tasks import Sample, Task, make_tasks
 from oyster_jax.training.tasks.dynamics import Codebooks
-from oyster_jax.training.tokens import PAD, cache_tokens, token_arrays
+from oyster_jax.training.tokens import PAD, cache_tokens, digest, token_arrays
 from oyster_jax.types import Clip, Observation
 
 # Fields of a stage that do not change what is learned; a run may be resumed with others.
@@ -36,11 +37,14 @@ def train(
     workdir: str | Path,
     stages: list[str] | None = None,
     export: bool = False,
+    init_from: World | None = None,
 ) -> World:
     """Trains `stages` (default: all) on a data folder and exports what is trained so far to `workdir/world`.
 
     Stages that were finished before are read from their checkpoints; one that was interrupted goes on. With `export`
     nothing is trained: the world is made of what the newest checkpoints hold, of stages that are under way, too.
+    init_from: a world whose parameters the stages begin with, instead of random ones; of stages that are neither asked
+    for nor finished its parameters are taken as they are.
     Raises OysterError for unfit data, config or checkpoints.
     """
     workdir = Path(workdir)
@@ -61,9 +65,10 @@ def train(
         begun = any(p.name.isdecimal() for p in folder.glob("*"))
         finished = (folder / str(task.stage.steps)).exists()
         wanted = begun if export else not stages or task.name in stages or finished
-        if not wanted:
+        begin = init_from and initial_parts(task, init_from)
+        if not wanted and not begin:
             continue
-        params = _run(task, world, experiment, reader, mesh, workdir, export)
+        params = _run(task, world, experiment, reader, mesh, workdir, export, begin) if wanted else begin
         world = unroll_layers(World(world.params | trained_parts(task.name, params), config))
     if not world.params:
         raise OysterError(f"nothing to export: {workdir} holds no checkpoint of any stage yet")
@@ -76,7 +81,14 @@ def train(
 
 
 def _run(
-    task: Task, world: World, experiment: ExperimentConfig, reader: ClipReader, mesh: Mesh, workdir: Path, export: bool
+    task: Task,
+    world: World,
+    experiment: ExperimentConfig,
+    reader: ClipReader,
+    mesh: Mesh,
+    workdir: Path,
+    export: bool,
+    begin: dict | None,
 ) -> dict:
     config = {
         **task.depends,
@@ -86,6 +98,8 @@ def _run(
         "seed": experiment.seed,
         "data": {"source": reader.info.source, "seed": reader.info.seed, "frames": reader.info.frames},
     }
+    if begin:
+        config["init_from"] = digest(begin)
     arrays, dream = ("video", "audio", "action"), None
     if task.name == "dynamics":
         dream = make_dream(world, reader, mesh, experiment.seed)
@@ -106,7 +120,7 @@ def _run(
     data = windows(reader, reader.split("train"), options, jax.process_index(), jax.process_count())
     held_out = held_out_batch(reader, replace(options, batch=task.stage.batch))
     media, seed, keep = reader.info.media, experiment.seed, experiment.train.keep
-    return run_stage(task, data, held_out, mesh, workdir, config, media, seed, keep, dream, export)
+    return run_stage(task, data, held_out, mesh, workdir, config, media, seed, keep, dream, export, begin)
 
 
 def code_vectors(world: World) -> Codebooks:
@@ -119,6 +133,23 @@ def code_vectors(world: World) -> Codebooks:
 def trained_parts(stage: str, params: dict) -> dict:
     """A stage's parameters as parts of a world: two where a latent action model was trained beside the dynamics."""
     return params if set(params) == {"dynamics", "latent_action"} else {stage: params}
+
+
+def initial_parts(task: Task, init_from: World) -> dict | None:
+    """A world's parameters as those of `task`, the inverse of `trained_parts`; None if the world has none.
+
+    Raises OysterError if the task has others.
+    """
+    wanted = nn.unbox(jax.eval_shape(task.init, jax.random.key(0)))
+    both = set(wanted) == {"dynamics", "latent_action"}
+    parts = {name: init_from.params.get(name) for name in (wanted if both else [task.name])}
+    if None in parts.values():
+        return None
+    begin = parts if both else parts[task.name]
+    shapes = lambda tree: jax.tree.map(lambda x: x.shape, tree)
+    if other := first_difference(shapes(begin), shapes(wanted), task.name):
+        raise OysterError(f"the world to begin with has another {task.name} than the config ({other})")
+    return begin
 
 
 def make_dream(world: World, reader: ClipReader, mesh: Mesh, seed: int, seconds: float = 2.0):

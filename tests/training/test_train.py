@@ -106,3 +106,33 @@ def test_a_stage_that_was_not_asked_for_is_not_gone_on_with(trained, tiny, data_
     stage = dataclasses.replace(tiny.train.audio_tokenizer, steps=7)
     longer = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, audio_tokenizer=stage))
     assert set(train(longer, data_folder, tmp_path / "run", ["video_tokenizer"]).params) == {"video_tokenizer"}
+
+
+def with_stage(experiment, **changes):
+    stage = dataclasses.replace(experiment.train.audio_tokenizer, **changes)
+    return dataclasses.replace(experiment, train=dataclasses.replace(experiment.train, audio_tokenizer=stage))
+
+
+def test_a_stage_begins_as_that_of_a_world_and_goes_on_from_there(trained, tiny, data_folder, tmp_path):
+    """At a rate of next to nothing it stays what it was; that world itself is not used up."""
+    _, world = trained
+    still = with_stage(tiny, steps=1, learning_rate=1e-12, ema=0.5)
+    again = train(still, data_folder, tmp_path, STAGE, init_from=world)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), again.params, world.params)
+    with pytest.raises(OysterError, match="init_from"):  # begun otherwise, it is another run
+        train(still, data_folder, tmp_path, STAGE)
+
+
+def test_stages_left_out_are_taken_from_the_world_to_begin_with(trained, tiny, data_folder, tmp_path):
+    _, world = trained
+    one = dataclasses.replace(tiny.train.video_tokenizer, steps=1)
+    short = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, video_tokenizer=one))
+    both = train(short, data_folder, tmp_path, ["video_tokenizer"], init_from=world)
+    assert set(both.params) == {"video_tokenizer", "audio_tokenizer"}
+    jax.tree.map(np.testing.assert_array_equal, both.params["audio_tokenizer"], world.params["audio_tokenizer"])
+
+
+def test_a_world_of_another_size_is_no_beginning(trained, tiny, data_folder, tmp_path):
+    wide = dataclasses.replace(tiny, audio_tokenizer=dataclasses.replace(tiny.audio_tokenizer, width=24))
+    with pytest.raises(OysterError, match=r"another audio_tokenizer than the config \(.* against .*24"):
+        train(wide, data_folder, tmp_path, STAGE, init_from=trained[1])
