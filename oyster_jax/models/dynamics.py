@@ -41,13 +41,15 @@ class Dynamics(nn.Module):
         # What stood in a token's place in the frame before; last comes "no frame".
         self.video_before = embed(c.video_codes + 1, t.width)
         self.audio_before = embed(c.audio_codes + 1, t.width)
-        self.around = Around(c)
+        kernel_init = nn.with_logical_partitioning(nn.initializers.normal(0.02), (None, None, "embed", None))
+        self.around = nn.Conv(t.width, (3, 3), use_bias=False, dtype=t.dtype, kernel_init=kernel_init)
+        self.steered = Steered(c)
         self.mask_token = table(self, "mask_token", (2, t.width))  # one for each modality
         self.changed = table(self, "changed", (2, t.width))  # a token that is another one than before
         self.place = table(self, "place", (c.frame_tokens, t.width))
         self.predicting = table(self, "predicting", (t.width,))  # a frame that is not yet part of the past
         self.text = TextEncoder(c.text)
-        self.text_whole = dense(t.width, (None, "embed", None), t.dtype, axis=(-2, -1))
+        self.text_whole = dense(t.width, (None, "embed", None), t.dtype, axis=(-2, -1), scale=RESIDUAL)
         self.text_kv = dense((t.layers, 2, t.groups, t.head_dim), ("embed", None, None, "heads", None), t.dtype)
         self.transformer = STTransformer(t)
         self.video_head = dense(c.video_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
@@ -132,7 +134,9 @@ class Dynamics(nn.Module):
         if masked is not None:
             video = jnp.where(masked.video[..., None], self.mask_token[0], video)
             audio = jnp.where(masked.audio[..., None], self.mask_token[1], audio)
-            video += self.around(before.video, action)
+            # What moves comes from next door, and goes where the action says.
+            grid = video_before.reshape(*video.shape[:2], -1, c.video_columns, c.transformer.width)
+            video += self.around(grid).reshape(video.shape) + self.steered(before.video, action)
         else:
             # When something last moved tells when it will again, and nothing else in a committed frame says it.
             video += self.changed[0] * (tokens.video != last.video)[..., None]
@@ -143,9 +147,9 @@ class Dynamics(nn.Module):
         return x if masked is None else x + self.predicting
 
 
-class Around(nn.Module):
-    """What moves comes from next door, if the action says so: features of what stood at and around each place of a
-    picture in the last LOOK_BACK frames, times what the action makes of them."""
+class Steered(nn.Module):
+    """Features of what stood at and around each place of a picture in the last LOOK_BACK frames, times what the action
+    makes of them."""
 
     cfg: DynamicsConfig
 

@@ -61,7 +61,7 @@ RECORDINGS = np.stack(
         _struck(DRUM_FRAMES, 0.22, lambda t: _falling(t, 110, 50, 0.03) * np.exp(-t / 0.1)),
         _struck(DRUM_FRAMES, 0.2, lambda t: _falling(t, 260, 200, 0.05) * np.exp(-t / 0.08)),
         _struck(DRUM_FRAMES, 0.2, lambda t: _hiss(t, 1) * np.exp(-t / 0.03)),
-        _struck(DRUM_FRAMES, 0.2, lambda t: _hiss(t, 2) * np.cos(2 * np.pi * 10 * t) ** 4),  # bursts of 50 ms
+        _struck(DRUM_FRAMES, 0.2, lambda t: np.sin(2 * np.pi * 2250 * t) * np.sin(2 * np.pi * 30 * t) ** 2),
     ]
 )
 

@@ -84,7 +84,7 @@ def test_random_share(source):
     policies = make_source("reef", SourceOptions(policy="random"))
     assert next(policies.episode(0, 64)).truth["random"].all()
     share = np.mean([next(source.episode(i, EPISODE_FRAMES)).truth["random"].mean() for i in range(24)])
-    assert abs(share - 0.3) < 0.06, "of all frames, though seekers keep their minds for longer"
+    assert 0.3 < share < 0.5
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
 
 EPISODE_FRAMES = 256
-SCENE_FRAMES = 32  # a scene lasts so long on average
+SCENE_FRAMES, RESTLESS_SCENE_FRAMES = 64, 32  # a scene lasts so long on average
 _BAY, _OPEN = (reef.at(place, reef.SEEN) for place in (reef.BAY, reef.OPEN))
 SCENES_OF = {"": _BAY, "open": _OPEN, "both": _BAY + _OPEN}  # by the argument of source `reef`
 
@@ -31,8 +31,8 @@ def make(argument: str, options: SourceOptions) -> "ReefSource":
     ):
         if asked is not None and str(asked) != str(own):
             raise OysterError(f"the reef has {name} {own} and no other, got {asked}")
-    if options.policy not in (None, "wander", "random"):
-        raise OysterError(f"the reef is played by policy 'wander' or 'random', got '{options.policy}'")
+    if options.policy not in (None, "wander", "restless", "random"):
+        raise OysterError(f"the reef is played by policy 'wander', 'restless' or 'random', got '{options.policy}'")
     return ReefSource(options, argument)
 
 
@@ -47,11 +47,12 @@ class ReefSource:
         self.name, self._scenes = ":".join(filter(None, ("reef", place))), SCENES_OF[place]
         self._seed, self.recipe = options.seed, options.player
         self._random_share = 1.0 if options.policy == "random" else options.random_share
+        self._restless = options.policy == "restless"
 
     def episode(self, index: int, clip_frames: int) -> Iterator[RawClip]:
         """Clips of at most `clip_frames` frames; see `Source.episode`."""
         key = jax.random.fold_in(jax.random.key(self._seed), index)
-        played = jax.device_get(play(key, self._random_share, scenes=self._scenes))
+        played = jax.device_get(play(key, self._random_share, scenes=self._scenes, restless=self._restless))
         for start in range(0, EPISODE_FRAMES, clip_frames):
             yield _clip(jax.tree.map(itemgetter(slice(start, start + clip_frames)), played))
 
@@ -94,24 +95,23 @@ def _calm() -> _Mood:
     return _Mood(jnp.int32(0), jnp.bool_(True), jnp.zeros(len(reef.ACTIONS.factors), jnp.int32))
 
 
-_WANDERS, _SEEKS = 6.3, 9.5  # frames that each mood lasts on average
 _HEADINGS = np.zeros((3, 3), np.int32)  # whose move has these signs along x and y, each + 1
 _HEADINGS[tuple(1 + reef.MOVES.T)] = np.arange(len(reef.MOVES))
 
 
-def _choose(key, mood: _Mood, state: reef.ReefState, random_share) -> _Mood:
-    """The next mood and with it the next action, on seeing `state`; of all frames, `random_share` are wandered."""
-    dice = iter(jax.random.uniform(key, (15,)))
+def _choose(key, mood: _Mood, state: reef.ReefState, random_share, restless: bool) -> _Mood:
+    """The next mood and with it the next action, on seeing `state`."""
+    dice = iter(jax.random.uniform(key, (14,)))
     chance = lambda share: next(dice) < share
     draw = lambda n: (next(dice) * n).astype(jnp.int32)
     over = mood.frames <= 0
-    wanders, seeks = random_share / _WANDERS, (1 - random_share) / _SEEKS
-    random = jnp.where(over, chance(wanders / (wanders + seeks)), mood.random)
+    random = jnp.where(over, chance(random_share), mood.random)
     wandering = jnp.maximum(draw(len(reef.MOVES) + 1) - 1, 0)
     rests = random & (wandering == 0)  # chosen twice as often, and longer: an idle player must be learnt too
-    # Wanderers turn often: what a turn, a start or a stop does must be seen as often as what going on does.
-    lasts = jnp.where(random, (1 + draw(8)) * jnp.where(rests, 3, 1), 3 + draw(14))
-    frames = jnp.where(over, lasts, mood.frames) - 1
+    lasts = 3 + draw(14)
+    if restless:
+        lasts = jnp.where(random, lasts // 2, lasts)  # 1 to 8 frames
+    frames = jnp.where(over, lasts * jnp.where(rests, 3, 1), mood.frames) - 1
     bored = state.bumped & chance(0.2)  # of swimming against the shore
     heading, speed, light, call, drum = mood.action
 
@@ -133,18 +133,24 @@ def _start(key, scenes: tuple = _BAY) -> reef.ReefState:
     return reef.reset(reset_key, reef.random_scene(scene_key, scenes))[0]
 
 
-@partial(jax.jit, static_argnames=("length", "scenes", "idle"))
-def play(key, random_share, length: int = EPISODE_FRAMES, scenes: tuple = _BAY, idle: bool = False) -> Frames:
+@partial(jax.jit, static_argnames=("length", "scenes", "idle", "restless"))
+def play(
+    key, random_share, length: int = EPISODE_FRAMES, scenes: tuple = _BAY, idle: bool = False, restless: bool = False
+) -> Frames:
     """An episode of `length` frames in some of `scenes`: the moves one after the other, then pictures and sounds side
-    by side. `idle`: nobody plays, all controls are at rest."""
+    by side.
+
+    idle: nobody plays, all controls are at rest. restless: wanderers turn, start and stop after 1 to 8 frames, and
+    scenes are half as long, to learn from: seen every tenth frame, a turn is less well learnt than going on.
+    """
     start_key, key = jax.random.split(key)
 
     def frame(carry, key):
         state, mood = carry
         act, change, scene_key = jax.random.split(key, 3)
-        mood = mood if idle else _choose(act, mood, state, random_share)
+        mood = mood if idle else _choose(act, mood, state, random_share, restless)
         changed = reef.set_scene(state, reef.random_scene(scene_key, scenes))
-        changes = jax.random.bernoulli(change, 1 / SCENE_FRAMES)
+        changes = jax.random.bernoulli(change, 1 / (RESTLESS_SCENE_FRAMES if restless else SCENE_FRAMES))
         following = jax.tree.map(lambda a, b: jnp.where(changes, a, b), changed, state)
         return (reef.advance(following, mood.action), mood), (state, mood)
 
