@@ -87,6 +87,17 @@ def test_random_share(source):
     assert 0.3 < share < 0.5
 
 
+def test_the_restless_turn_more_often_and_see_more_scenes():
+    def lively(policy):
+        source = make_source("reef", SourceOptions(policy=policy, random_share=1.0))
+        clips = [next(source.episode(i, EPISODE_FRAMES)) for i in range(8)]
+        heading = np.stack([clip.action[:, reef.HEADING] for clip in clips])
+        return np.mean(heading[:, 1:] != heading[:, :-1]), np.mean([len(clip.prompts) for clip in clips])
+
+    (turns, scenes), (restless_turns, restless_scenes) = lively("wander"), lively("restless")
+    assert restless_turns > 1.3 * turns and restless_scenes > 1.5 * scenes
+
+
 @pytest.mark.parametrize(
     "name, options, message",
     [
