@@ -142,7 +142,7 @@ def dream(world: oyster.World, prompts: Prompt, choose: Callable, key: jax.Array
     own = world.config.sampling
     fast = replace(own, video_steps=2, audio_steps=1, guidance=oyster.Guidance())
     start = replace(own, opening=replace(own.opening, steps=4))
-    state, obs = oyster.reset(world, begin, prompts, batch=len(prompts.k), sampling=start)
+    state, obs = oyster.reset(world, begin, prompts, batch=len(prompts.whole), sampling=start)
     return play(partial(oyster.step, world, sampling=fast), choose, state, obs, key, DREAM_FRAMES)
 
 

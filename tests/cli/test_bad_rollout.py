@@ -28,7 +28,7 @@ def flip(folder):
         (shutil.rmtree, ["no world at", "oyster train"]),
         (lambda d: (d / "world.json").unlink(), ["no world at"]),
         (flip, ["params.safetensors", "hash"]),
-        (edit(schema=7), ["schema 5"]),
+        (edit(schema=7), ["schema 6"]),
         (edit(config={}), ["world.json"]),
     ],
 )
