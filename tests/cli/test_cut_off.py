@@ -131,7 +131,8 @@ def test_a_full_disk_during_train(begin, tmp_path, training, less_bars, limit):
     _, err = process.communicate(timeout=100)
     assert process.returncode == 2, err
     assert [line[:40] for line in less_bars(err)] == ["oyster train: the disk is full (or a fil"]
-    assert not (tmp_path / "world").exists()
+    # Whether a checkpoint is over the limit or only the export after it, a world is never there by half.
+    assert not any((tmp_path / "world").glob("*"))
     assert cli.main([*training, short, f"--workdir={tmp_path}"]) == 0
     assert set(load(tmp_path / "world").params) == {"audio_tokenizer"}
 
