@@ -83,9 +83,8 @@ class Dynamics(nn.Module):
         x, present = self.features(*args, rows=rows, before=before, **kwargs)
         video, audio = jnp.split(x[:, :, 1:] if wanted is None else x, [split], axis=2)
         last = jax.tree.map(lambda x: x[:, :, 0], before)
-        sources = TokenFrame(
-            next_door(last.video[..., None], self.cfg.video_columns, -1)[..., 0], last.audio[..., None]
-        )
+        near = next_door(last.video[..., None], self.cfg.video_columns, -1)[..., 0]
+        sources = TokenFrame(near, last.audio[..., None])
         if wanted is not None:
             sources = jax.tree.map(lambda s, rows: take(s, rows, 1), sources, wanted)
         video = _add_where(self.video_head(video), sources.video, self.video_source(video))
@@ -148,8 +147,8 @@ class Dynamics(nn.Module):
 
 
 class Steered(nn.Module):
-    """Features of what stood at and around each place of a picture in the last LOOK_BACK frames, times what the action
-    makes of them."""
+    """Features of what stood at and around each place of a picture in the last LOOK_BACK frames, times a gate that the
+    action opens. It could replace `Dynamics.around`, but then the shipped world would have had to be trained anew."""
 
     cfg: DynamicsConfig
 
@@ -163,6 +162,7 @@ class Steered(nn.Module):
         # A product with all nine side by side: on CPUs the gradient of a convolution takes several times as long.
         near = next_door(jnp.concatenate(seen, axis=-1), c.video_columns, 0).reshape(b, frames, n, -1)
         near = dense(2 * t.width, (None, "mlp"), t.dtype, name="near")(near)
+        # The action's gate: a linear layer cannot say "what is to the left, if it swims to the right".
         gate = dense(2 * t.width, ("embed", "mlp"), t.dtype, bias=True, name="gate")(action_BT1D)
         return dense(t.width, ("mlp", "embed"), t.dtype, scale=RESIDUAL, name="out")(near * gate)
 

@@ -47,7 +47,7 @@ def compile_step(
     name = ("predict", f"{world.config} {sampling} {mesh}", describe(arguments))
     shown = compile_or_load(lambda: show.lower(*arguments), name, arguments, keep)
     pending = lambda: show.eval_shape(*arguments)[0]
-    committed = _compile_commit(world, state, pending, _outputs(shown)[0], sampling, donate, mesh, keep)
+    committed = _compile_commit(world, state, pending, _outputs(shown)[0], donate, mesh, keep)
 
     def fast(state_now: RolloutState, action_BA: jax.Array) -> tuple[RolloutState, Observation]:
         world.config.played_actions.check(action_BA)
@@ -89,7 +89,7 @@ def compile_reset(
     shown = compile_or_load(lambda: show.lower(*arguments), name, arguments, keep)
     state = jax.eval_shape(lambda w, k: init_state(w, k, batch=batch), world, jax.random.key(0))
     pending = lambda: show.eval_shape(*arguments)[1]
-    committed = _compile_commit(world, state, pending, _outputs(shown)[1], sampling, keep=keep)
+    committed = _compile_commit(world, state, pending, _outputs(shown)[1], keep=keep)
 
     def run(*arguments):
         state, pending, obs = shown(*arguments)
@@ -108,7 +108,7 @@ def compile_reset(
     return begin
 
 
-def _compile_commit(world, state, pending: Callable, like_pending, sampling, donate=True, mesh=None, keep=True):
+def _compile_commit(world, state, pending: Callable, like_pending, donate=True, mesh=None, keep=True):
     """`commit`, compiled: one and the same program after a first frame and after any other.
 
     pending: gives the shapes of its last argument, where they are needed; `like_pending` has their structure.
@@ -116,10 +116,10 @@ def _compile_commit(world, state, pending: Callable, like_pending, sampling, don
 
     def lower() -> jax.stages.Lowered:
         shapes = pending() if mesh is None else _spread(pending(), mesh)
-        run = _divide(lambda w, s, p: commit(w, s, p, sampling), mesh)
+        run = _divide(commit, mesh)
         return jax.jit(run, donate_argnums=1 if donate else ()).lower(world, state, shapes)
 
-    name = ("commit", f"{world.config} {sampling} {mesh} {donate}", describe((world, state)))
+    name = ("commit", f"{world.config} {mesh} {donate}", describe((world, state)))
     return compile_or_load(lower, name, (world, state, like_pending), keep)
 
 

@@ -98,7 +98,7 @@ def reset(
     picture); without one, frame 0 is sampled from the prompt. Consumes `key`.
     """
     state, pending, obs = first_frame(world, key, prompt, image, batch, sampling)
-    return commit(world, state, pending, sampling), obs
+    return commit(world, state, pending), obs
 
 
 def first_frame(
@@ -215,7 +215,7 @@ def predict(
     return Pending(tokens, action_BA, next_key, video, audio, pixels[:, 0, 0, 0]), obs
 
 
-def commit(world: World, state: RolloutState, pending: Pending, sampling: SamplingConfig | None = None) -> RolloutState:
+def commit(world: World, state: RolloutState, pending: Pending) -> RolloutState:
     """Makes a predicted frame part of the past, in the sessions that are active."""
     told = (pending.tokens, None, pending.action[:, None])
     _, present = _forward(world, state, *told, method="features")  # of the last layer nothing but its K/V is needed
@@ -239,7 +239,7 @@ def step(
     Action values are the caller's to check (`world.config.played_actions.check`): this function is traceable.
     """
     pending, obs = predict(world, state, action_BA, sampling)
-    return commit(world, state, pending, sampling), obs
+    return commit(world, state, pending), obs
 
 
 def rollout(

@@ -43,8 +43,8 @@ def train(
 
     Stages that were finished before are read from their checkpoints; one that was interrupted goes on. With `export`
     nothing is trained: the world is made of what the newest checkpoints hold, of stages that are under way, too.
-    init_from: a world whose parameters the stages begin with, instead of random ones; of stages that are neither asked
-    for nor finished its parameters are taken as they are.
+    init_from: a world whose parameters the stages begin with, where it has them; of stages that are neither asked for
+    nor finished they are taken as they are.
     Raises OysterError for unfit data, config or checkpoints.
     """
     workdir = Path(workdir)
@@ -146,9 +146,13 @@ def initial_parts(task: Task, init_from: World) -> dict | None:
     if None in parts.values():
         return None
     begin = parts if both else parts[task.name]
-    shapes = lambda tree: jax.tree.map(lambda x: x.shape, tree)
+    name = partial(jax.tree_util.keystr, simple=True, separator=".")
+    shapes = lambda tree: {name(path): x.shape for path, x in jax.tree.leaves_with_path(tree)}
     if other := first_difference(shapes(begin), shapes(wanted), task.name):
-        raise OysterError(f"the world to begin with has another {task.name} than the config ({other})")
+        raise OysterError(
+            f"the world to begin with has another {task.name} than the config ({other}): take the config that it was "
+            f"trained with, with scan_layers off"
+        )
     return begin
 
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.models.dynamics import AROUND, leading_action, next_door
+from oyster_jax.models.dynamics import AROUND, LOOK_BACK, Steered, frames_before, leading_action, next_door
+from oyster_jax.sampling.rollout import remember
 from oyster_jax.training.tasks.dynamics import two_streams
 from oyster_jax.types import TokenFrame
 
@@ -89,6 +90,33 @@ def test_a_prompt_moves_its_own_frame_and_later_ones(logits, inputs):
 def test_a_frame_carries_the_action_that_led_to_it():
     action = jnp.arange(8).reshape(1, 4, 2)
     np.testing.assert_array_equal(leading_action(action)[0], [[-1, -1], [0, 1], [2, 3], [4, 5]])
+
+
+def test_what_a_rollout_remembers_is_what_training_tells(inputs):
+    """The last frames' tokens, the nearest first; -1 where there was none."""
+    tokens = inputs["tokens"]
+    before = frames_before(tokens)
+    for x, told in zip(tokens, before):
+        kept = jnp.full((len(x), LOOK_BACK, x.shape[2]), -1)
+        for t in range(x.shape[1]):
+            np.testing.assert_array_equal(kept, told[:, t])
+            kept = remember(kept, x[:, t : t + 1])
+        np.testing.assert_array_equal(kept, x[:, : -LOOK_BACK - 1 : -1])
+        np.testing.assert_array_equal(remember(jnp.full_like(kept, -1), x), kept)
+
+
+def test_a_hidden_token_knows_what_stood_next_door_two_frames_before(world, inputs):
+    """And of nothing further away."""
+    c = world.config.dynamics
+    steered = lambda before: Steered(c).apply({"params": world.params["dynamics"]["steered"]}, before, action)
+    before = frames_before(inputs["tokens"]).video
+    action = jnp.ones((*before.shape[:2], 1, c.transformer.width))
+    place = 0  # in a corner of three columns: the third is further away
+    other = before.at[:, :, 1, place].set((before[:, :, 1, place] + 1) % c.video_codes)
+    moved = np.abs(np.asarray(steered(other) - steered(before)))[:, LOOK_BACK:].max((0, 1, 3))
+    y, x = np.divmod(np.arange(c.video_tokens), c.video_columns)
+    near = (np.abs(y - place // c.video_columns) <= 1) & (np.abs(x - place % c.video_columns) <= 1)
+    assert (moved[near] > 1e-3).all() and (moved[~near] == 0).all()
 
 
 def test_next_door_is_what_lies_around_in_the_grid():
