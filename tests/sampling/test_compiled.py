@@ -93,7 +93,7 @@ def test_whatever_changes_is_compiled_again(world, folder, monkeypatch):
     compile_step(world, sampling=other, donate=False)
     assert new() == 1  # none but a commit donates
     compile_step(world, sampling=dataclasses.replace(other, randomness=Randomness(temperature=0.5)))
-    assert new() == 2
+    assert new() == 1  # however a frame was drawn, it is committed alike
     for change in (
         lambda: monkeypatch.setattr(executables, "_source", lambda: "mended"),
         lambda: monkeypatch.setattr(executables, "_processor", lambda: "another"),
