@@ -313,7 +313,7 @@ class DynamicsConfig:
     action_dropout: float = 0.1
     prompt_dropout: float = 0.1
     past_dropout: float = 0.1  # of frames told nothing of the past, as a first one is: prompts are learnt from these
-    corruption: float = 0.2  # share of frames whose committed tokens are partly those of other frames in training
+    corruption: float = 0.2  # share of frames whose committed tokens are partly what is usual there, in training
 
     def __post_init__(self):
         _check_layers(self, "transformer")

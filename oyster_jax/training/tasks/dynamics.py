@@ -227,22 +227,28 @@ def random_masks(key: jax.Array, tokens: TokenFrame) -> TokenFrame:
 
 def corrupt(key: jax.Array, tokens: TokenFrame, share: float) -> TokenFrame:
     """The committed stream's tokens: in a `share` of the frames some places, of each modality anything from none to all
-    of them, have strays: what stands there in another frame of the clip.
+    of them, show what is usual there in the clip.
 
-    So what swims is gone from where it was, or in two places, as after an error of the model's own. Nothing says which
-    frames these are: in a rollout nothing would.
+    So what swims is gone from where it was, as after the error that a model makes most, and has to be brought back.
+    Nothing says which frames these are: in a rollout nothing would. What is to be seen is always true, though: strays
+    from other frames, as tried before, teach to doubt all that a past shows.
     """
     frame_key, *keys = jax.random.split(key, 3)
-    batch, frames = tokens.video.shape[:2]
-    corrupted = jax.random.bernoulli(frame_key, share, (batch, frames))
+    corrupted = jax.random.bernoulli(frame_key, share, tokens.video.shape[:2])
 
-    def stray(key, tokens):
-        from_key, share_key, place_key = jax.random.split(key, 3)
-        other = jax.vmap(lambda x, i: x[i])(tokens, jax.random.randint(from_key, (batch, frames), 0, frames))
-        of_frame = jnp.where(corrupted, jax.random.uniform(share_key, (batch, frames)), 0.0)
-        return jnp.where(jax.random.uniform(place_key, tokens.shape) < of_frame[..., None], other, tokens)
+    def forget(key, tokens):
+        share_key, place_key = jax.random.split(key)
+        of_frame = jnp.where(corrupted, jax.random.uniform(share_key, corrupted.shape), 0.0)
+        gone = jax.random.uniform(place_key, tokens.shape) < of_frame[..., None]
+        return jnp.where(gone, usual(tokens), tokens)
 
-    return TokenFrame(*map(stray, keys, tokens))
+    return TokenFrame(*map(forget, keys, tokens))
+
+
+def usual(tokens_BTN: jax.Array) -> jax.Array:
+    """What stands in each place for most of a clip, [B, 1, N]; of equals what came first."""
+    times = (tokens_BTN[:, :, None] == tokens_BTN[:, None]).sum(2)
+    return jnp.take_along_axis(tokens_BTN, times.argmax(1, keepdims=True), axis=1)
 
 
 def drop_conditions(key: jax.Array, batch: Batch, cfg: DynamicsConfig) -> Conditions:
