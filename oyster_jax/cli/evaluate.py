@@ -17,6 +17,11 @@ weather, water, swimmer, creature), sharpness and sound, beside a frozen frame, 
 Whether sounds begin when their causes are seen. Then every value of every action is tried from the same moments, to
 count the actions whose effects can be told apart. With --place=open in the open reef, where a swimmer then also leaves
 a place for ten seconds and comes back to it.
+
+With --lpips=FILE both also give LPIPS, how unlike pictures look to a trained network. No network comes with the
+package; in an environment with the lpips package, this makes the file:
+
+  python -c 'import lpips; from safetensors.torch import save_model; save_model(lpips.LPIPS(net="alex"), "FILE")'
 """
 
 from dataclasses import replace
@@ -38,6 +43,7 @@ flags.DEFINE_integer("batch", 32, "starts rolled out at once", 1, flag_values=FL
 flags.DEFINE_integer("seed", 0, "seed of the choice of clips and of sampling", 0, 2**31 - 1, flag_values=FLAGS)
 flags.DEFINE_integer("video_steps", None, "MaskGIT steps for the picture (default: the world's)", 1, flag_values=FLAGS)
 flags.DEFINE_integer("audio_steps", None, "MaskGIT steps for the sound (default: the world's)", 1, flag_values=FLAGS)
+flags.DEFINE_string("lpips", None, "a file of LPIPS weights, for that distance too", flag_values=FLAGS)
 flags.DEFINE_integer("match", None, "seconds to play against the simulator", 1, flag_values=FLAGS)
 flags.DEFINE_integer("worlds", 8, "episodes of a match", 1, flag_values=FLAGS)
 flags.DEFINE_boolean("idle", False, "a match in which nobody plays", flag_values=FLAGS)
@@ -59,7 +65,7 @@ def run(values: flags.FlagValues) -> None:
     world = load(values.world)
     steps = {n: values[n].value for n in ("video_steps", "audio_steps") if values[n].value is not None}
     sampling = replace(world.config.sampling, **steps)
-    shared = {"context": values.context, "seed": values.seed, "sampling": sampling}
+    shared = {"context": values.context, "seed": values.seed, "lpips": values.lpips, "sampling": sampling}
     log = lambda line: print(f"evaluating {line}", flush=True)
     if values.match:
         play = {name: values[name].value for name in ("worlds", "idle", "held_out", "place")}

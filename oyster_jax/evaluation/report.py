@@ -15,6 +15,7 @@ from oyster_jax.evaluation import plots
 from oyster_jax.evaluation.ball_games import COURTS, Court, heard_hits, seen_hits
 from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits, replay, tokenize_jit
 from oyster_jax.evaluation.latent import latent_report
+from oyster_jax.evaluation.lpips import load_lpips
 from oyster_jax.evaluation.objects import breakout_ball_seen
 from oyster_jax.evaluation.page import write_page
 from oyster_jax.evaluation.sync import compare
@@ -38,6 +39,7 @@ class EvaluationOptions:
     horizons: tuple[int, ...] = (1, 4, 8)
     batch: int = 32
     seed: int = 0
+    lpips: str | None = None  # a file of weights, see `lpips`
     sampling: SamplingConfig | None = None
 
 
@@ -55,6 +57,7 @@ def evaluate(
     for name in ("video_tokenizer", "audio_tokenizer"):
         if name not in world.params:
             raise OysterError(f"this world has no trained {name}; train that stage and export again")
+    layers = load_lpips(options.lpips) if options.lpips else None
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     held_out = reader.split("held_out") if len(reader.split("held_out")) else reader.split("all")
@@ -63,7 +66,7 @@ def evaluate(
     background = np.median(np.concatenate([c["video"] for c in train])[:: max(1, options.train_frames // 1000)], axis=0)
     report = {"data": reader.info.source, "frames": sum(len(c["video"]) for c in test)}
     log("tokenizers")
-    report["tokenizers"] = evaluate_tokenizers(world, test, background, reader.info.source)
+    report["tokenizers"] = evaluate_tokenizers(world, test, background, reader.info.source, layers)
     clip = test[0]
     seen, heard, *_ = jax.tree.map(
         lambda x: np.asarray(x[0]), reconstruct(world, clip["video"][None], clip["audio"][None])
@@ -85,7 +88,7 @@ def evaluate(
         if "controls" in world.params:
             report["delta_psnr_named_controls"] = judge(named=True)
         log("a rollout to look at")
-        report["rollout"] = _rollout(world, reader, held_out, background, out, options)
+        report["rollout"] = _rollout(world, reader, held_out, background, out, options, layers)
         plots.delta_psnr(out / "delta_psnr.png", report["delta_psnr"])
     if reader.info.source in COURTS:
         log("sight and sound of hits")
@@ -156,7 +159,9 @@ def _latent(world: World, test: list[dict]) -> dict:
     return latent_report(np.concatenate(codes), np.concatenate(controls), world.config.latent_action.codes, names)
 
 
-def _rollout(world: World, reader: ClipReader, clips, background, out: Path, options: EvaluationOptions) -> dict:
+def _rollout(
+    world: World, reader: ClipReader, clips, background, out: Path, options: EvaluationOptions, layers
+) -> dict:
     """One long rollout under true actions: contact sheet, spectrogram and video, and how far it keeps to the truth."""
     length = max(int(n) for n in reader.frames[clips])
     window = WindowOptions(min(length, options.context + 80), 1, seed=options.seed, arrays=ARRAYS)
@@ -168,7 +173,7 @@ def _rollout(world: World, reader: ClipReader, clips, background, out: Path, opt
     plots.spectrograms(out / "rollout_sound.png", {"truth": audio, "world": heard}, media)
     both = np.concatenate([video, seen], axis=2)
     write_video(out / "rollout.mp4", both, heard, media.fps, media.sample_rate)
-    report = picture_report(video, seen, background, "world") | {
+    report = picture_report(video, seen, background, "world", layers) | {
         "sound": sound_report([audio], [heard], media, "world")
     }
     if reader.info.source == "ale:breakout":

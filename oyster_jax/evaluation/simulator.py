@@ -18,6 +18,7 @@ from oyster_jax.data.dataset import write_json
 from oyster_jax.data.sources import reef as source
 from oyster_jax.evaluation import plots, reef_sight
 from oyster_jax.evaluation.effects import effects
+from oyster_jax.evaluation.lpips import Layer, load_lpips, lpips
 from oyster_jax.evaluation.metrics import (
     changed_mask,
     decibels,
@@ -56,6 +57,7 @@ class MatchOptions:
     held_out: bool = False  # under prompts that were never recorded
     place: str = "bay"  # or "open", the open reef
     seed: int = 0
+    lpips: str | None = None  # a file of weights, see `lpips`
     sampling: SamplingConfig | None = None
 
     @property
@@ -113,20 +115,24 @@ def _follow(world, state, action_TBA, scene_TB, prompts: Prompt, sampling) -> Ob
 # ---------------------------------------------------------------------------- how good it was
 
 
-def picture_curves(video: np.ndarray, match: Match, bare: np.ndarray) -> dict[str, np.ndarray]:
+def picture_curves(
+    video: np.ndarray, match: Match, bare: np.ndarray, layers: tuple[Layer, ...] | None = None
+) -> dict[str, np.ndarray]:
     """How near frames uint8 [B, T, H, W, 3] are to the true ones, float [B, T] each.
 
-    psnr, ssim: of whole frames. psnr_moving: of the pixels that differ from the bare scene in truth.
+    psnr, ssim, and lpips where there are `layers` for it: of whole frames. psnr_moving: of the pixels that differ from
+    the bare scene in truth.
     """
     truth = match.truth.video
     error = ((video.astype(np.float32) - truth.astype(np.float32)) / 255) ** 2
     moves = changed_mask(truth, bare)
     moving = (error.mean(-1) * moves).sum((-1, -2)) / np.maximum(moves.sum((-1, -2)), 1)
-    return {
+    curves = {
         "psnr": psnr_each(video, truth),
         "psnr_moving": decibels(moving),
         "ssim": np.stack([ssim(a, b) for a, b in zip(video, truth)]),
     }
+    return curves | ({"lpips": lpips(layers, video, truth)} if layers else {})
 
 
 def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
@@ -228,6 +234,7 @@ def evaluate_match(
     """Plays a match, writes curves, sheets and films to `out`, and returns the report."""
     media, out = world.config.media, Path(out)
     fps = round(media.fps)
+    layers = load_lpips(options.lpips) if options.lpips else None
     log("playing")
     match = play_match(world, options)
     out.mkdir(parents=True, exist_ok=True)
@@ -244,7 +251,7 @@ def evaluate_match(
     curves = {}
     for name, video in rivals.items():
         log(f"looking at {name}")
-        own = picture_curves(video, match, bare) if name != "truth" else {}
+        own = picture_curves(video, match, bare, layers) if name != "truth" else {}
         curves[name] = own | object_curves(video, match) | statistics_curves(video)
     sounds = {"world": match.made.audio, "tokenizer": heard, "silence": np.zeros_like(heard)}
     for name, audio in sounds.items():

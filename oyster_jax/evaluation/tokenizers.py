@@ -5,6 +5,7 @@ import numpy as np
 
 from oyster_jax.config import MediaSpec
 from oyster_jax.evaluation import metrics
+from oyster_jax.evaluation.lpips import Layer, lpips
 from oyster_jax.evaluation.objects import breakout_ball_recall
 from oyster_jax.models.video_tokenizer import frame_positions, to_uint8
 from oyster_jax.models.world_model import World
@@ -21,8 +22,11 @@ def reconstruct(world: World, video, audio):
     return to_uint8(pixels), sound.clip(-1, 1), video_codes, audio_codes
 
 
-def evaluate_tokenizers(world: World, clips: list[dict], background: np.ndarray, source: str) -> dict:
-    """Metrics over whole clips (dicts of arrays [T, …], as stored). `background`: the training data's median frame."""
+def evaluate_tokenizers(
+    world: World, clips: list[dict], background: np.ndarray, source: str, layers: tuple[Layer, ...] | None = None
+) -> dict:
+    """Metrics over whole clips (dicts of arrays [T, …], as stored). `background`: the training data's median frame;
+    `layers`: of LPIPS, if that is wanted."""
     media = world.config.media
     truth, seen, heard, sound, codes, truths = [], [], [], [], ([], []), []
     for clip in clips:
@@ -38,7 +42,7 @@ def evaluate_tokenizers(world: World, clips: list[dict], background: np.ndarray,
         for held, new in zip(codes, tokens):
             held.append(new)
     report = {
-        "video": picture_report(np.concatenate(truth), np.concatenate(seen), background),
+        "video": picture_report(np.concatenate(truth), np.concatenate(seen), background, layers=layers),
         "audio": sound_report(sound, heard, media),
         "video_codes": code_report(np.concatenate(codes[0]), world.config.video_tokenizer.quantizer.codebook_size),
         "audio_codes": code_report(np.concatenate(codes[1]), world.config.audio_tokenizer.quantizer.codebook_size),
@@ -48,8 +52,15 @@ def evaluate_tokenizers(world: World, clips: list[dict], background: np.ndarray,
     return report
 
 
-def picture_report(truth: np.ndarray, seen: np.ndarray, background: np.ndarray, name: str = "tokenizer") -> dict:
-    """PSNR and SSIM of uint8 [X, H, W, 3], whole and on changed pixels, beside the static background's."""
+def picture_report(
+    truth: np.ndarray,
+    seen: np.ndarray,
+    background: np.ndarray,
+    name: str = "tokenizer",
+    layers: tuple[Layer, ...] | None = None,
+) -> dict:
+    """PSNR and SSIM of uint8 [X, H, W, 3], whole and on changed pixels, beside the static background's; and LPIPS of
+    whole pictures where there are `layers` for it."""
     changed = metrics.changed_mask(truth, background)
     still = np.broadcast_to(background.astype(np.uint8), truth.shape)
     report = {"changed_share": float(changed.mean())}
@@ -59,7 +70,7 @@ def picture_report(truth: np.ndarray, seen: np.ndarray, background: np.ndarray, 
             "psnr_changed": metrics.psnr(truth, other, changed),
             "ssim": float(metrics.ssim(truth, other).mean()),
             "ssim_changed": metrics.ssim_map_mean(truth, other, changed),
-        }
+        } | ({"lpips": float(lpips(layers, truth, other).mean())} if layers else {})
     return report
 
 
