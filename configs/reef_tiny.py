@@ -1,10 +1,13 @@
-"""The embedded reef for two CPU cores: about an hour and a half for everything.
+"""The embedded reef for two CPU cores: an hour and a half for everything, and as much again for `more`.
 
-`oyster record --source=reef --frames=100000`, then `oyster train`. The world that comes with the package was trained so
-at ca15276, before the dynamics of now, and its parameters carried over; from nothing these have not been trained to the
-end (README.md beside this file).
+`oyster record --source=reef --frames=100000`, then `oyster train`. `configs/reef_tiny.py:more` goes on from a trained
+world, on players that turn more often:
 
-`configs/reef_tiny.py:more` goes on from a trained world (`--init_from=reef --stage=dynamics`), for half an hour.
+    oyster record --source=reef --policy=restless --frames=300000 --seed=2 --out=DATA
+    oyster train --config=configs/reef_tiny.py:more --init_from=reef --stage=dynamics --data=DATA --workdir=DIR
+
+The world that comes with the package was trained so, `more` twice (README.md beside this
+file says what each turn gave and where it differed).
 """
 
 from dataclasses import replace
@@ -40,7 +43,7 @@ def get_config(variant: str = "full"):
     if variant not in ("full", "more"):
         raise OysterError(f"configs/reef_tiny.py has the variants full and more, not '{variant}'")
     if variant == "more":
-        train = replace(train, dynamics=replace(train.dynamics, steps=2500, learning_rate=2e-3))
+        train = replace(train, dynamics=replace(train.dynamics, steps=8000, learning_rate=3e-3))
     return as_config_dict(
         ExperimentConfig(
             video_tokenizer=VideoTokenizerConfig(
