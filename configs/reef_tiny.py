@@ -6,8 +6,9 @@ world, on players that turn more often:
     oyster record --source=reef --policy=restless --frames=300000 --seed=2 --out=DATA
     oyster train --config=configs/reef_tiny.py:more --init_from=reef --stage=dynamics --data=DATA --workdir=DIR
 
-The world that comes with the package was trained so, `more` twice; README.md beside this file says what each turn gave
-and where it differed.
+The world that comes with the package was trained so, `more` twice, but from nothing with the dynamics as they were at
+ca15276: from nothing the present ones have not been trained to the end. README.md beside this file says what each turn
+gave and where it differed.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """LPIPS, how unlike two pictures look to a trained network (Zhang et al. 2018, arXiv 1801.03924), in JAX.
 
 No network comes with the package: who wants the figure brings the weights of the `lpips` package's AlexNet as one
-safetensors file. `HOW` makes it.
+safetensors file; `oyster evaluate --help` says how to make it.
 """
 
 from pathlib import Path
@@ -13,10 +13,6 @@ import numpy as np
 
 from oyster_jax.errors import OysterError
 
-HOW = (
-    "python -c 'import lpips; from safetensors.torch import save_model; "
-    'save_model(lpips.LPIPS(net="alex"), "lpips.safetensors")\' makes it, after pip install lpips safetensors'
-)
 # AlexNet's convolutions, each followed by a ReLU whose output is compared: where the package keeps it, its shape (out,
 # in, rows, columns), its stride and padding, and whether what comes in is first pooled.
 _LAYERS = (
@@ -28,6 +24,7 @@ _LAYERS = (
 )
 # What the network takes for no light and for full light, of pixels in [-1, 1]: those of ImageNet.
 _SHIFT, _SCALE = np.array([-0.030, -0.088, -0.188], np.float32), np.array([0.458, 0.448, 0.450], np.float32)
+_HELP = "`oyster evaluate --help` says how to make them"
 _BATCH = 64  # pictures that are looked at together
 
 
@@ -40,23 +37,23 @@ class Layer(NamedTuple):
 
 
 def load_lpips(path: str | Path) -> tuple[Layer, ...]:
-    """The weights in a file that `HOW` makes. Raises OysterError for any other."""
+    """The weights in such a file. Raises OysterError for any other."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
         found = load_file(path)
     except FileNotFoundError:
-        raise OysterError(f"no LPIPS weights at {path}: {HOW}") from None
+        raise OysterError(f"no LPIPS weights at {path}: {_HELP}") from None
     except (SafetensorError, OSError) as e:
-        raise OysterError(f"{path} is not readable as safetensors ({e}): {HOW}") from None
+        raise OysterError(f"{path} is not readable as safetensors ({e}): {_HELP}") from None
 
     def get(names: tuple[str, ...], shape: tuple[int, ...]) -> jax.Array:
         # The package has its last layers under two names, of which a file keeps one.
         array = next((found[n] for n in names if n in found), None)
         if array is None or array.shape != shape:
             was = "is missing" if array is None else f"is {array.shape}"
-            raise OysterError(f"{path} is not LPIPS of an AlexNet: {names[0]} {was}, not {shape}; {HOW}")
+            raise OysterError(f"{path} is not LPIPS of an AlexNet: {names[0]} {was}, not {shape}; {_HELP}")
         return jnp.asarray(array, jnp.float32)
 
     layers = []

@@ -49,7 +49,7 @@ def test_equal_pictures_are_not_apart_and_order_does_not_matter(weights, picture
 
 
 def test_other_files_are_named_with_the_way_to_make_one(weights, tmp_path):
-    with pytest.raises(OysterError, match=r"no LPIPS weights at .*pip install lpips"):
+    with pytest.raises(OysterError, match=r"no LPIPS weights at .*evaluate --help"):
         load_lpips(tmp_path / "none")
     (tmp_path / "text").write_text("weights")
     with pytest.raises(OysterError, match="not readable"):

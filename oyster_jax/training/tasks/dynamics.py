@@ -230,8 +230,8 @@ def corrupt(key: jax.Array, tokens: TokenFrame, share: float) -> TokenFrame:
     of them, show what is usual there in the clip.
 
     So what swims is gone from where it was, as after the error that a model makes most, and has to be brought back.
-    Nothing says which frames these are: in a rollout nothing would. What is to be seen is always true, though: strays
-    from other frames, as tried before, teach to doubt all that a past shows.
+    Nothing says which frames these are: in a rollout nothing would. Next to all that is to be seen is true, though (but
+    for what rested in one place for most of a clip): strays from other frames teach to doubt whatever a past shows.
     """
     frame_key, *keys = jax.random.split(key, 3)
     corrupted = jax.random.bernoulli(frame_key, share, tokens.video.shape[:2])
