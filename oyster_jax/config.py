@@ -185,6 +185,7 @@ class VideoTokenizerConfig:
     height: int = 0
     width: int = 0
     patch_layers: int = 0  # on each patch by itself, before the encoder and after the decoder, which may have none
+    patch_mean: bool = True  # they are told the mean of a frame's patches; if not, still patches keep their tokens
     encoder: TransformerConfig = TransformerConfig(layers=2)
     decoder: TransformerConfig = TransformerConfig(layers=2)
     quantizer: QuantizerConfig = QuantizerConfig()

@@ -1,4 +1,5 @@
-"""Sight and sound of ball games: a ball is tracked over a still court, and is hit where its way turns.
+"""Ball games: ball and paddles are tracked over a still court, do they last? And does it sound where a ball is hit,
+where its way turns?
 
 Nothing is trained and nothing is read from the game. Where the ball was between two frames, 67 ms apart, is told by the
 straight lines before and after a hit: it happened where they meet.
@@ -12,30 +13,42 @@ import numpy as np
 from oyster_jax.evaluation.sync import Onsets
 
 SEEN = 40  # by how much a ball's pixels differ from the empty court, of 255
-LARGEST = 8  # pixels, of 64: what is wider or higher is no ball
+NEAR = 3  # pixels, of 64, from its true place: a thing is in its place
 HIDDEN = 12  # frames that a ball may be out of sight between two ways that belong together
 LEG = 4  # frames of a straight way, or more
 LOUD = 0.02  # root mean square of a sound, of 1
 
 
-class Court(NamedTuple):
-    """Where nothing but the ball is to be seen, in shares of a frame's height and width."""
+class Region(NamedTuple):
+    """Where nothing but one thing is to be seen, in shares of a frame's height and width."""
 
     rows: tuple[float, float]
     columns: tuple[float, float]
+    largest: float  # pixels, of 64: what is wider or higher is something else
 
 
-# By the source of a data folder. Between bricks and paddle; between the paddles.
-COURTS = {"ale:breakout": Court((0.48, 0.86), (0.06, 0.94)), "ale:pong": Court((0.17, 0.92), (0.12, 0.88))}
+# By the source of a data folder. Between bricks and paddle; between the paddles. A moving paddle is smeared.
+COURTS = {
+    "ale:breakout": {
+        "ball": Region((0.48, 0.86), (0.06, 0.94), 8),
+        "paddle": Region((0.89, 0.92), (0.05, 0.95), 12),
+    },
+    "ale:pong": {
+        "ball": Region((0.17, 0.92), (0.14, 0.86), 8),
+        "opponent": Region((0.17, 0.92), (0.09, 0.13), 12),
+        "paddle": Region((0.17, 0.92), (0.87, 0.91), 12),
+    },
+}
 
 
-def track(video: np.ndarray, background: np.ndarray, court: Court) -> np.ndarray:
-    """The ball's centre (row, column) in each of frames uint8 [T, H, W, 3], float [T, 2]; nan where none is seen.
+def track(video: np.ndarray, background: np.ndarray, region: Region) -> np.ndarray:
+    """The centre (row, column) of what is in the region in each of frames uint8 [T, H, W, 3], float [T, 2]; nan where
+    nothing is seen.
 
     background: [H, W, 3], the empty court.
     """
     height, width = video.shape[1:3]
-    (top, bottom), (left, right) = ([round(x * n) for x in span] for span, n in zip(court, (height, width)))
+    (top, bottom), (left, right) = ([round(x * n) for x in span] for span, n in zip(region[:2], (height, width)))
     shown = np.abs(video.astype(np.float32) - background)[:, top:bottom, left:right].max(-1)
     weight = np.where(shown > SEEN, shown, 0)
     total = weight.sum((1, 2))
@@ -45,9 +58,36 @@ def track(video: np.ndarray, background: np.ndarray, court: Court) -> np.ndarray
         places = np.arange(along.shape[1])
         used = along > 0
         extent = used.shape[1] - used[:, ::-1].argmax(1) - used.argmax(1)
-        one = (total > 0) & (extent <= LARGEST * size / 64)
+        one = (total > 0) & (extent <= region.largest * size / 64)
         found[:, axis] = np.where(one, (along * places).sum(1) / np.maximum(total, 1) + first, np.nan)
     return np.where(np.isnan(found).any(1, keepdims=True), np.nan, found)
+
+
+def lasting(
+    films: list[tuple[np.ndarray, np.ndarray]], background: np.ndarray, court: dict[str, Region], fps: float
+) -> dict[str, dict]:
+    """How long the things of a court last in films (truth, made), uint8 [T, H, W, 3] each, of the same time.
+
+    Of each thing, lists by the second: `there`, the share of frames that show it in truth; `seen`, in what was made;
+    `in_place`, of the frames that show it in truth, those that were made with it NEAR its place. And `error_px`, the
+    median distance where both are seen, of 64.
+    """
+    seconds = np.concatenate([np.arange(len(truth)) / fps for truth, _ in films]).astype(int)
+    told = {}
+    for name, region in court.items():
+        true, made = (
+            np.concatenate([track(film, background, region) for film in which]) for which in zip(*films, strict=True)
+        )
+        there, seen = (~np.isnan(way[:, 0]) for way in (true, made))
+        error = np.linalg.norm(made - true, axis=1) * 64 / background.shape[0]
+        by_second = lambda hit, of: (np.bincount(seconds, hit & of) / np.maximum(np.bincount(seconds, of), 1)).tolist()
+        told[name] = {
+            "there": by_second(there, there | True),
+            "seen": by_second(seen, seen | True),
+            "in_place": by_second(error <= NEAR, there),  # nan is not
+            "error_px": float(np.median(error[there & seen])) if (there & seen).any() else float("nan"),
+        }
+    return told
 
 
 def hits(way: np.ndarray) -> np.ndarray:
@@ -78,9 +118,9 @@ def _legs(place: np.ndarray) -> list[np.ndarray]:
     return legs
 
 
-def seen_hits(video: np.ndarray, background: np.ndarray, court: Court, fps: float) -> Onsets:
+def seen_hits(video: np.ndarray, background: np.ndarray, court: dict[str, Region], fps: float) -> Onsets:
     """When the ball in frames uint8 [T, H, W, 3] is hit."""
-    times = hits(track(video, background, court))
+    times = hits(track(video, background, court["ball"]))
     return Onsets(np.zeros(len(times), int), times * 1000.0 / fps)
 
 

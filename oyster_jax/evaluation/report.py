@@ -12,7 +12,7 @@ from oyster_jax.data.dataset import ClipReader, write_json
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
 from oyster_jax.errors import OysterError
 from oyster_jax.evaluation import plots
-from oyster_jax.evaluation.ball_games import COURTS, Court, heard_hits, seen_hits
+from oyster_jax.evaluation.ball_games import COURTS, heard_hits, lasting, seen_hits
 from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits, replay, tokenize_jit
 from oyster_jax.evaluation.latent import latent_report
 from oyster_jax.evaluation.lpips import load_lpips
@@ -91,14 +91,16 @@ def evaluate(
         report["rollout"] = _rollout(world, reader, held_out, background, out, options, layers)
         plots.delta_psnr(out / "delta_psnr.png", report["delta_psnr"])
     if reader.info.source in COURTS:
-        log("sight and sound of hits")
-        report["sync"] = _sync(world, test, background, COURTS[reader.info.source], options)
+        log("a ball game")
+        report |= _ball_game(world, test, background, COURTS[reader.info.source], out, options)
     report = numbers(report)
     write_json(out / "report.json", report)
-    pictures = ["tokenizer.png", "tokenizer_sound.png", "rollout.png", "rollout_sound.png", "delta_psnr.png"]
-    rolled = "rollout" in report
-    title = f"A world of {report['data']}, held out"
-    write_page(out, title, report, ["rollout.mp4"] if rolled else [], pictures if rolled else pictures[:2])
+    films, pictures = [], ["tokenizer.png", "tokenizer_sound.png"]
+    if "rollout" in report:
+        films, pictures = ["rollout.mp4"], pictures + ["rollout.png", "rollout_sound.png", "delta_psnr.png"]
+    if "world" in report.get("lasting", ()):
+        pictures.append("lasting.png")
+    write_page(out, f"A world of {report['data']}, held out", report, films, pictures)
     return report
 
 
@@ -181,19 +183,29 @@ def _rollout(
     return report
 
 
-def _sync(world: World, test: list[dict], background: np.ndarray, court: Court, options: EvaluationOptions) -> dict:
-    """Whether hits sound when they are seen: in truth, through the tokenizers, and in rollouts under true actions."""
-    films = {"truth": [], "tokenizer": []} | ({"world": []} if "dynamics" in world.params else {})
-    for clip in test:
-        batch = Clip(**{n: np.asarray(clip[n])[None] for n in Clip._fields})
-        films["truth"].append((clip["video"], clip["audio"]))
-        films["tokenizer"].append([np.asarray(x[0]) for x in reconstruct(world, batch.video, batch.audio)[:2]])
-        if "world" in films:
-            films["world"].append(replay(world, batch, options.context, options.sampling, options.seed)[1])
+def _ball_game(
+    world: World, test: list[dict], background: np.ndarray, court: dict, out: Path, options: EvaluationOptions
+) -> dict:
+    """Whether ball and paddles last, and whether hits sound when they are seen: in truth, through the tokenizers, and
+    in rollouts under true actions, which are as long as the clips."""
+    clips = [Clip(**{n: np.asarray(clip[n])[None] for n in Clip._fields}) for clip in test]
+    truth = [(clip["video"], clip["audio"]) for clip in test]
+    tokenizer = [[np.asarray(x[0]) for x in reconstruct(world, c.video, c.audio)[:2]] for c in clips]
+    pairs = {"tokenizer": (truth, tokenizer)}
+    if "dynamics" in world.params:
+        rolled = [replay(world, c, options.context, options.sampling, options.seed) for c in clips]
+        pairs["world"] = tuple(zip(*rolled))
+        longest = sorted(rolled, key=lambda pair: -len(pair[0][0]))[:3]
+        rows = {f"{i}: {n}": v[0] for i, pair in enumerate(longest) for n, v in zip(("truth", "world"), pair)}
+        plots.contact_sheet(out / "lasting.png", rows, columns=20, stride=max(1, len(rows["0: truth"]) // 20))
     fps, rate = float(world.config.media.fps), world.config.media.sample_rate
     look = lambda video: seen_hits(video, background, court, fps)
-    judge = lambda pairs: compare([look(v) for v, _ in pairs], [heard_hits(a, rate) for _, a in pairs])
-    return {name: judge(pairs) for name, pairs in films.items()}
+    judge = lambda films: compare([look(v) for v, _ in films], [heard_hits(a, rate) for _, a in films])
+    sight = lambda films: [video for video, _ in films]
+    return {
+        "lasting": {n: lasting(list(zip(sight(t), sight(m))), background, court, fps) for n, (t, m) in pairs.items()},
+        "sync": {"truth": judge(truth)} | {name: judge(made) for name, (_, made) in pairs.items()},
+    }
 
 
 def _starts(reader: ClipReader, clips: np.ndarray, options: EvaluationOptions) -> tuple[list[Clip], np.ndarray]:

@@ -42,14 +42,14 @@ class VideoTokenizer(nn.Module):
         c = self.cfg
         self.patch_in = dense(c.encoder.width, (None, "embed"), c.encoder.dtype, bias=True)
         self.place_in = table(self, "place_in", (c.tokens, c.encoder.width))
-        self.read = PatchLayers(c.patch_layers, c.encoder.width, c.encoder.dtype)
+        self.read = PatchLayers(c.patch_layers, c.encoder.width, c.encoder.dtype, c.patch_mean)
         self.encoder = STTransformer(c.encoder)
         self.to_code = dense(c.quantizer.code_dim, ("embed", None), "float32", bias=True)
         self.quantizer = Quantizer(c.quantizer)
         self.from_code = dense(c.decoder.width, (None, "embed"), c.decoder.dtype, bias=True)
         self.place_out = table(self, "place_out", (c.tokens, c.decoder.width))
         self.decoder = STTransformer(c.decoder)
-        self.draw = PatchLayers(c.patch_layers, c.decoder.width, c.decoder.dtype)
+        self.draw = PatchLayers(c.patch_layers, c.decoder.width, c.decoder.dtype, c.patch_mean)
         self.patch_out = dense(c.patch * c.patch * 3, ("embed", None), "float32", bias=True, scale=0.1)
 
     def latents(self, video_BTHWC, position_BT, past: Past | None = None, past_mask=None) -> tuple[jax.Array, Past]:

@@ -57,18 +57,20 @@ class MLP(nn.Module):
 
 
 class PatchLayers(nn.Module):
-    """Layers that see one patch of a frame [..., N, D] at a time, and the mean of all: textures are learnt here in a
-    fraction of the time that attention takes, and the mean tells what they share, such as the light."""
+    """Layers that see one patch of a frame [..., N, D] at a time: textures are learnt here in a fraction of the time
+    that attention takes. The mean of all, if they see it, tells what patches share, such as the light."""
 
     layers: int
     width: int
     dtype: jnp.dtype
+    mean: bool
 
     @nn.compact
     def __call__(self, x):
         for i in range(self.layers):
             y = dense(self.width, ("embed", None), self.dtype, bias=True, name=f"own_{i}")(x)
             x = norm(self.dtype, f"norm_{i}")(x + nn.gelu(y))
-            mean = jnp.mean(x, axis=-2, keepdims=True)
-            x = x + dense(self.width, ("embed", None), self.dtype, bias=True, name=f"mean_{i}")(mean)
+            if self.mean:
+                mean = jnp.mean(x, axis=-2, keepdims=True)
+                x = x + dense(self.width, ("embed", None), self.dtype, bias=True, name=f"mean_{i}")(mean)
         return x

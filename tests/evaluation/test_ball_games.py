@@ -1,13 +1,17 @@
 """A ball whose way is known: where it is seen, when it is hit, and whether that is when it sounds."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from oyster_jax.evaluation.ball_games import Court, heard_hits, hits, seen_hits, track
+from oyster_jax.data.sources import SourceOptions
+from oyster_jax.evaluation.ball_games import COURTS, Region, heard_hits, hits, lasting, seen_hits, track
 from oyster_jax.evaluation.sync import compare
 
 FPS, RATE, FRAMES = 15.0, 15_360, 240
-COURT = Court((0.1, 0.9), (0.1, 0.9))
+BALL = Region((0.1, 0.9), (0.1, 0.9), 8)
+COURT = {"ball": BALL}
 RNG = np.random.default_rng(0)
 COURT_COLOUR = np.array([144, 72, 17], np.uint8)
 EMPTY = np.broadcast_to(COURT_COLOUR, (64, 64, 3))
@@ -39,13 +43,13 @@ def game():
 
 def test_the_ball_is_tracked_to_a_fraction_of_a_pixel(game):
     video, _, _, way = game
-    found = track(video, EMPTY, COURT)
+    found = track(video, EMPTY, BALL)
     inside = ((way > 9) & (way < 55)).all(1)
     assert np.abs(found - way)[inside].max() < 0.3
-    assert np.isnan(track(np.repeat(EMPTY[None], 3, 0), EMPTY, COURT)).all()
+    assert np.isnan(track(np.repeat(EMPTY[None], 3, 0), EMPTY, BALL)).all()
     blob = video.copy()
     blob[:, 20:40, 20:40] = 236  # larger than a ball
-    assert np.isnan(track(blob, EMPTY, COURT)).all()
+    assert np.isnan(track(blob, EMPTY, BALL)).all()
 
 
 def test_hits_are_seen_and_heard_when_they_happen(game):
@@ -70,3 +74,40 @@ def test_silence_noise_and_a_ball_that_jumps_about_tell_nothing(game):
     assert len(heard_hits(RNG.normal(0, 0.1, (30, 1024)), RATE).ms) <= 1  # its beginning
     assert len(hits(np.full((30, 2), np.nan))) == 0
     assert len(hits(np.stack([np.arange(30.0), np.full(30, 5.0)], -1))) == 0  # one straight way
+
+
+def test_what_lasts_is_told_by_the_second(game):
+    video, *_ = game
+    empty = np.broadcast_to(EMPTY, video.shape)
+    halfway = np.where((np.arange(FRAMES) < FRAMES // 2)[:, None, None, None], video, empty)
+    aside = np.roll(video, 5, axis=2)
+    told = {
+        name: lasting([(video, made), (video, made)], EMPTY, COURT, FPS)["ball"]
+        for name, made in {"same": video, "gone": empty, "halfway": halfway, "aside": aside}.items()
+    }
+    assert len(told["same"]["there"]) == FRAMES // FPS and min(told["same"]["in_place"]) == 1
+    assert told["same"]["seen"] == told["same"]["there"] and told["same"]["error_px"] == 0
+    assert max(told["gone"]["seen"]) == max(told["gone"]["in_place"]) == 0 and np.isnan(told["gone"]["error_px"])
+    assert told["halfway"]["in_place"] == [1.0] * 8 + [0.0] * 8
+    assert max(told["aside"]["in_place"]) == 0 and abs(told["aside"]["error_px"] - 5) < 0.5
+
+
+@pytest.mark.parametrize("game", ["breakout", "pong"])
+def test_things_are_tracked_where_the_consoles_memory_has_them(game):
+    ale = pytest.importorskip("oyster_jax.data.sources.ale")
+    source = ale.make(game, SourceOptions())
+    clips = list(itertools.islice(source.episode(0, 128), 5))
+    video, ram = (np.concatenate(x) for x in ([c.video for c in clips], [c.truth["ram"] for c in clips]))
+    background = np.median(video, axis=0)
+    # Where each game keeps its things (Anand et al. 2019, arXiv 1906.08226), and along which axis they go.
+    places = {
+        "breakout": {"ball": (99, 1), "paddle": (72, 1)},
+        "pong": {"ball": (54, 0), "opponent": (50, 0), "paddle": (51, 0)},
+    }
+    for name, region in COURTS[f"ale:{game}"].items():
+        way = track(video, background, region)
+        address, axis = places[game][name]
+        seen = ~np.isnan(way[:, 0])
+        line = np.polyfit(ram[seen, address].astype(float), way[seen, axis], 1)
+        error = np.abs(np.polyval(line, ram[seen, address].astype(float)) - way[seen, axis])
+        assert seen.mean() > 0.4 and np.quantile(error, 0.95) < 1.5, name

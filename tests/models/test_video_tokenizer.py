@@ -56,12 +56,18 @@ def test_streaming_equals_the_whole_clip(world, clip, method):
     np.testing.assert_allclose(streamed.swapaxes(0, 1), whole(world, method, x), atol=1e-4)
 
 
-def test_without_transformer_layers_a_patch_sees_itself_and_its_frame(config, clip):
-    """Tokens of one frame, decoded without a memory; another patch counts through the frame's mean alone."""
+@pytest.mark.parametrize("mean", [True, False])
+def test_without_transformer_layers_a_patch_sees_itself_and_its_frame(config, clip, mean):
+    """Tokens of one frame, decoded without a memory; another patch counts through the frame's mean, if that is told."""
     c = config.video_tokenizer
     still = dataclasses.replace(c.encoder, layers=0)
     c = dataclasses.replace(
-        c, patch_layers=1, encoder=still, decoder=still, quantizer=QuantizerConfig("vq", codes=32, dim=6)
+        c,
+        patch_layers=1,
+        patch_mean=mean,
+        encoder=still,
+        decoder=still,
+        quantizer=QuantizerConfig("vq", codes=32, dim=6),
     )
     model = VideoTokenizer(c)
     params = nn.unbox(model.init(jax.random.key(0), clip.video))
@@ -74,7 +80,8 @@ def test_without_transformer_layers_a_patch_sees_itself_and_its_frame(config, cl
     assert changed[4] > 1e-3 and changed.at[4].set(0).max() == 0
     corner = clip.video.at[:, 4, : c.patch, : c.patch].add(100)
     changed = jnp.abs(latents(corner)[0] - z)[:, 4].max((0, 2))
-    assert changed[0] > 3 * changed[1:].max() > 0
+    assert changed[0] > 3 * changed[1:].max()
+    assert (changed[1:].max() > 0) == mean
 
 
 def test_patches_are_in_reading_order(config):
