@@ -1,4 +1,4 @@
-"""An Atari game with sound, 64x64 at 15 fps, for two CPU cores: about fifty minutes for everything.
+"""An Atari game with sound, 64x64 at 15 fps: an hour of one CPU core for everything.
 
 `oyster train --config=configs/atari.py:quick` is the quarter-hour form of the README.
 """
@@ -15,22 +15,25 @@ from oyster_jax.config import (
 )
 from oyster_jax.config_dict import as_config_dict
 from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainConfig
-from oyster_jax.config_sampling import SamplingConfig
+from oyster_jax.config_sampling import Randomness, SamplingConfig
 from oyster_jax.errors import OysterError
 
 QUICK = {"video_tokenizer": 2000, "audio_tokenizer": 500, "latent_action": 400, "dynamics": 420}
 
 
 def get_config(variant: str = "full"):
-    codes = QuantizerConfig(levels=(8, 8, 4, 4))
+    # Patches are learnt one by one, as in the reef.
+    read = TransformerConfig(layers=0, width=256, heads=4, window=4)
+    draw = TransformerConfig(layers=0, width=512, heads=4, window=4)
     short = TransformerConfig(layers=2, width=128, heads=4, window=4)
     train = TrainConfig(
         # Small batches of short windows: on two cores more steps teach more than larger ones.
-        video_tokenizer=StageConfig(steps=6500, batch=4, frames=4, learning_rate=2e-3),
-        audio_tokenizer=StageConfig(steps=2000, batch=8, frames=8, learning_rate=1e-3, loud=0.7),
+        video_tokenizer=StageConfig(steps=6000, batch=8, frames=2, learning_rate=2e-3, renew_every=250),
+        audio_tokenizer=StageConfig(steps=2500, batch=8, frames=8, learning_rate=2e-3, loud=0.5, renew_every=250),
         latent_action=StageConfig(steps=1500, batch=4, frames=6, learning_rate=2e-3),
-        dynamics=StageConfig(steps=2400, batch=2, frames=16, learning_rate=1e-3),
-        motion_weight=3.0,
+        dynamics=StageConfig(steps=1900, batch=2, frames=16, learning_rate=4e-3, optimizer="muon", ema=0.995),
+        motion_weight=1.0,
+        steadiness=0.1,
     )
     if variant not in ("full", "quick"):
         raise OysterError(f"configs/atari.py has the variants full and quick, not '{variant}'")
@@ -38,11 +41,28 @@ def get_config(variant: str = "full"):
         train = replace(train, **{n: replace(getattr(train, n), steps=s) for n, s in QUICK.items()})
     return as_config_dict(
         ExperimentConfig(
-            video_tokenizer=VideoTokenizerConfig(patch=8, encoder=short, decoder=short, quantizer=codes),
-            audio_tokenizer=AudioTokenizerConfig(tokens=8, width=96, layers=3),
+            video_tokenizer=VideoTokenizerConfig(
+                patch_layers=1,
+                patch_mean=False,
+                encoder=read,
+                decoder=draw,
+                quantizer=QuantizerConfig(kind="vq", codes=2048, dim=16),
+            ),
+            audio_tokenizer=AudioTokenizerConfig(
+                tokens=8, width=96, layers=3, quantizer=QuantizerConfig(kind="vq", codes=512, dim=16)
+            ),
             latent_action=LatentActionConfig(codes=(8,), encoder=short, decoder=short),
-            dynamics=DynamicsConfig(transformer=TransformerConfig(layers=4, width=128, heads=4, window=8)),
-            sampling=SamplingConfig(video_steps=8, audio_steps=4),
+            dynamics=DynamicsConfig(
+                transformer=TransformerConfig(layers=4, width=128, heads=4, window=8),
+                action_dropout=0.03,
+                corruption=0.15,
+            ),
+            sampling=SamplingConfig(
+                video_steps=8,
+                audio_steps=4,
+                schedule="one_by_one",
+                randomness=Randomness(temperature=0.3, confidence_noise=0.0),
+            ),
             train=train,
         )
     )

@@ -52,10 +52,3 @@ def breakout_ball_recall(truth: list, seen: list, truths: list[dict]) -> dict:
         "psnr": float(decibels(np.mean(errors))),
         "psnr_without": float(decibels(np.mean(empty))),
     }
-
-
-def breakout_ball_seen(video: np.ndarray) -> float:
-    """The share of frames uint8 [T, H, W, 3] with something bright in the empty court, between bricks and paddle."""
-    height, width = video.shape[1:3]
-    court = video[:, round(0.48 * height) : round(0.84 * height), round(0.1 * width) : round(0.9 * width)]
-    return float((court.max((1, 2, 3)) > 60).mean())

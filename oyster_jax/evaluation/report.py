@@ -16,7 +16,6 @@ from oyster_jax.evaluation.ball_games import COURTS, heard_hits, lasting, seen_h
 from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits, replay, tokenize_jit
 from oyster_jax.evaluation.latent import latent_report
 from oyster_jax.evaluation.lpips import load_lpips
-from oyster_jax.evaluation.objects import breakout_ball_seen
 from oyster_jax.evaluation.page import write_page
 from oyster_jax.evaluation.sync import compare
 from oyster_jax.evaluation.tokenizers import evaluate_tokenizers, picture_report, reconstruct, sound_report
@@ -175,12 +174,9 @@ def _rollout(
     plots.spectrograms(out / "rollout_sound.png", {"truth": audio, "world": heard}, media)
     both = np.concatenate([video, seen], axis=2)
     write_video(out / "rollout.mp4", both, heard, media.fps, media.sample_rate)
-    report = picture_report(video, seen, background, "world", layers) | {
+    return picture_report(video, seen, background, "world", layers) | {
         "sound": sound_report([audio], [heard], media, "world")
     }
-    if reader.info.source == "ale:breakout":
-        report["ball_seen"] = {"truth": breakout_ball_seen(video), "world": breakout_ball_seen(seen)}
-    return report
 
 
 def _ball_game(
