@@ -9,8 +9,8 @@ Both write index.html, a page to look at and listen to.
 
 With --data: writes report.json, plots and contact sheets. Tokenizers: PSNR and SSIM, whole and on changed pixels,
 beside the static median frame; log-mel distance; codes in use. Dynamics: bits a frame beside two guessers; ΔPSNR of
-actions. Of Breakout and Pong whether ball and paddles last, in rollouts as long as the held-out clips, and whether hits
-sound when they are seen: record with --clip_frames=320 for twenty seconds.
+actions. Of Breakout and Pong whether ball and paddles persist, in rollouts as long as the held-out clips, and whether
+hits sound when they are seen: record with --clip_frames=320 for twenty seconds.
 
 With --match: rolls a world of the reef out for so many seconds beside the simulator, under the same actions and prompts
 of fresh episodes. Writes match.json, curves over time, a sheet and films: PSNR and SSIM, what can be seen (hour,

@@ -1,5 +1,5 @@
-"""Ball games: ball and paddles are tracked over a still court, do they last? And does it sound where a ball is hit,
-where its way turns?
+"""Ball games: ball and paddles are tracked over a still court. Do they persist, and does it sound when the ball is hit,
+which is where its way turns?
 
 Nothing is trained and nothing is read from the game. Where the ball was between two frames, 67 ms apart, is told by the
 straight lines before and after a hit: it happened where they meet.
@@ -63,17 +63,17 @@ def track(video: np.ndarray, background: np.ndarray, region: Region) -> np.ndarr
     return np.where(np.isnan(found).any(1, keepdims=True), np.nan, found)
 
 
-def lasting(
+def persistence(
     films: list[tuple[np.ndarray, np.ndarray]], background: np.ndarray, court: dict[str, Region], fps: float
 ) -> dict[str, dict]:
     """How long the things of a court last in films (truth, made), uint8 [T, H, W, 3] each, of the same time.
 
     Of each thing, lists by the second: `there`, the share of frames that show it in truth; `seen`, in what was made;
-    `in_place`, of the frames that show it in truth, those that were made with it NEAR its place. And `error_px`, the
-    median distance where both are seen, of 64.
+    `in_place`, of the frames that show it in truth, those that were made with it NEAR its place, 0 in a second in which
+    none shows it. And `error_px`, the median distance where both are seen, of 64.
     """
     seconds = np.concatenate([np.arange(len(truth)) / fps for truth, _ in films]).astype(int)
-    told = {}
+    told, always = {}, np.ones(len(seconds), bool)
     for name, region in court.items():
         true, made = (
             np.concatenate([track(film, background, region) for film in which]) for which in zip(*films, strict=True)
@@ -82,8 +82,8 @@ def lasting(
         error = np.linalg.norm(made - true, axis=1) * 64 / background.shape[0]
         by_second = lambda hit, of: (np.bincount(seconds, hit & of) / np.maximum(np.bincount(seconds, of), 1)).tolist()
         told[name] = {
-            "there": by_second(there, there | True),
-            "seen": by_second(seen, seen | True),
+            "there": by_second(there, always),
+            "seen": by_second(seen, always),
             "in_place": by_second(error <= NEAR, there),  # nan is not
             "error_px": float(np.median(error[there & seen])) if (there & seen).any() else float("nan"),
         }

@@ -12,7 +12,7 @@ from oyster_jax.data.dataset import ClipReader, write_json
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
 from oyster_jax.errors import OysterError
 from oyster_jax.evaluation import plots
-from oyster_jax.evaluation.ball_games import COURTS, heard_hits, lasting, seen_hits
+from oyster_jax.evaluation.ball_games import COURTS, heard_hits, persistence, seen_hits
 from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, guesser_bits, replay, tokenize_jit
 from oyster_jax.evaluation.latent import latent_report
 from oyster_jax.evaluation.lpips import load_lpips
@@ -97,8 +97,8 @@ def evaluate(
     films, pictures = [], ["tokenizer.png", "tokenizer_sound.png"]
     if "rollout" in report:
         films, pictures = ["rollout.mp4"], pictures + ["rollout.png", "rollout_sound.png", "delta_psnr.png"]
-    if "world" in report.get("lasting", ()):
-        pictures.append("lasting.png")
+    if "world" in report.get("persistence", ()):
+        pictures.append("persistence.png")
     write_page(out, f"A world of {report['data']}, held out", report, films, pictures)
     return report
 
@@ -193,13 +193,13 @@ def _ball_game(
         pairs["world"] = tuple(zip(*rolled))
         longest = sorted(rolled, key=lambda pair: -len(pair[0][0]))[:3]
         rows = {f"{i}: {n}": v[0] for i, pair in enumerate(longest) for n, v in zip(("truth", "world"), pair)}
-        plots.contact_sheet(out / "lasting.png", rows, columns=20, stride=max(1, len(rows["0: truth"]) // 20))
+        plots.contact_sheet(out / "persistence.png", rows, columns=20, stride=max(1, len(rows["0: truth"]) // 20))
     fps, rate = float(world.config.media.fps), world.config.media.sample_rate
     look = lambda video: seen_hits(video, background, court, fps)
     judge = lambda films: compare([look(v) for v, _ in films], [heard_hits(a, rate) for _, a in films])
-    sight = lambda films: [video for video, _ in films]
+    sight = lambda true, made: [(t, m) for (t, _), (m, _) in zip(true, made)]
     return {
-        "lasting": {n: lasting(list(zip(sight(t), sight(m))), background, court, fps) for n, (t, m) in pairs.items()},
+        "persistence": {n: persistence(sight(*films), background, court, fps) for n, films in pairs.items()},
         "sync": {"truth": judge(truth)} | {name: judge(made) for name, (_, made) in pairs.items()},
     }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oyster_jax.data.sources import SourceOptions
-from oyster_jax.evaluation.ball_games import COURTS, Region, heard_hits, hits, lasting, seen_hits, track
+from oyster_jax.evaluation.ball_games import COURTS, Region, heard_hits, hits, persistence, seen_hits, track
 from oyster_jax.evaluation.sync import compare
 
 FPS, RATE, FRAMES = 15.0, 15_360, 240
@@ -76,13 +76,13 @@ def test_silence_noise_and_a_ball_that_jumps_about_tell_nothing(game):
     assert len(hits(np.stack([np.arange(30.0), np.full(30, 5.0)], -1))) == 0  # one straight way
 
 
-def test_what_lasts_is_told_by_the_second(game):
+def test_persistence_is_told_by_the_second(game):
     video, *_ = game
     empty = np.broadcast_to(EMPTY, video.shape)
     halfway = np.where((np.arange(FRAMES) < FRAMES // 2)[:, None, None, None], video, empty)
     aside = np.roll(video, 5, axis=2)
     told = {
-        name: lasting([(video, made), (video, made)], EMPTY, COURT, FPS)["ball"]
+        name: persistence([(video, made), (video, made)], EMPTY, COURT, FPS)["ball"]
         for name, made in {"same": video, "gone": empty, "halfway": halfway, "aside": aside}.items()
     }
     assert len(told["same"]["there"]) == FRAMES // FPS and min(told["same"]["in_place"]) == 1
