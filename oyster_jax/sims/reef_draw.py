@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.sims.reef_map import (
+    OFFSHORE,
     PEARL_RADIUS,
     PEARLS,
     SIZE,
@@ -36,7 +37,7 @@ _PEARL, _SHEEN, _POST = _rgb("f6ecff", "ffffff", "5a4634")
 _LAMP = _rgb("3a3540", "fff6dc", "ff5a4c", "ff9a3a", "ffe14d", "5fe06a", "5aa2ff", "c77dff")  # by the light's colour
 _HOUR = _rgb("ffffff", "f0aeb4", "6a78b4")  # the light by day, at dusk, at night
 HAPPY = 2  # frames that it glows after a pearl
-_RAIN_FRAMES = 2  # that a splash lasts
+_RAIN_FRAMES, _RAIN_TURNS = 2, 10  # that a splash lasts, and after which all is as before
 
 
 def _cover(distance, radius):
@@ -102,18 +103,20 @@ def _backdrop() -> np.ndarray:
 
 
 def _splashes() -> np.ndarray:
-    """Rings on a third of the plain water's tiles, one third after the other, f32[2,224,160]."""
-    rings = []
-    centres = _centres("~")
-    places = [centres[centres[:, 1] < SIZE], centres[centres[:, 1] > SIZE]]
-    orders = [here[np.random.default_rng(1).permutation(len(here))] for here in places]
-    for part in range(2):
-        now = np.concatenate([np.array_split(order, 3)[part] for order in orders])
-        tiles = np.zeros(TILES.shape, bool)
-        tiles[tuple((now // TILE).astype(int).T[::-1])] = True
-        ring = np.clip(1 - np.abs(_far("~") - 2.2), 0, 1)
-        rings.append(np.kron(tiles, np.ones((TILE, TILE))) * ring)
-    return np.stack(rings).astype(np.float32)
+    """Rings of rain on plain water, f32[10,224,160], one turn after the other and round again.
+
+    In the bay two thirds of its tiles take turns, in an order without order. The screen of the open reef moves, so
+    there one tile in five has a ring, a knight's move from the next, and the wind drives all of them east: any nine
+    tiles side by side tell where the rings beyond them are, and where each will be next.
+    """
+    plain, (row, column) = TILES == "~", np.indices(TILES.shape)
+    spots = np.argwhere(plain & (row < OFFSHORE // TILE))
+    thirds = np.array_split(spots[np.random.default_rng(1).permutation(len(spots))], 3)
+    rings = np.zeros((_RAIN_TURNS, *TILES.shape))
+    for turn, ring in enumerate(rings):
+        ring[plain & (row >= OFFSHORE // TILE) & ((column + 2 * row - turn) % 5 == 0)] = 1
+        ring[tuple(thirds[turn % 2].T)] = 1
+    return (np.kron(rings, np.ones((TILE, TILE))) * np.clip(1 - np.abs(_far("~") - 2.2), 0, 1)).astype(np.float32)
 
 
 _SEABED, _BACKDROP, _SPLASHES = _water(), _backdrop(), _splashes()
@@ -159,7 +162,7 @@ def _bare(scene, corner, clock, light, clear):
         jax.lax.dynamic_slice_in_dim(jnp.asarray(whole)[index], corner[1], SIZE, -2), corner[0], SIZE, -1
     )
     picture = jnp.where(clear, shown(_BACKDROP, scene.water), shown(_SEABED, scene.water))
-    splash = shown(_SPLASHES, clock // _RAIN_FRAMES % 2)
+    splash = shown(_SPLASHES, clock // _RAIN_FRAMES % _RAIN_TURNS)
     picture = _paint(picture, _WHITE, 0.6 * splash * clear * (scene.weather == 1))
     picture = picture * jnp.asarray(_HOUR)[scene.time]
     return _paint(picture, jnp.asarray(_LAMP)[light], shown(_LANTERNS) * clear)

@@ -1,5 +1,7 @@
 """The reef keeps its promises: exact onsets, no clicks, no off-by-one, the same bits for the same key."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
+from oyster_jax.sims.reef_draw import _SPLASHES
 from oyster_jax.sims.reef_map import FREE, MEDIA, OFFSHORE, PEARLS, SAMPLES, SIZE, TILE, TILES
 
 DAY = reef.Scene(0, 0, 0, 0)
@@ -332,3 +335,17 @@ def test_creatures_begin_in_sight_and_prompts_do_not_move_the_place():
     corners = np.array([reef.camera(body) for body in states.body])
     assert np.all((states.creature >= corners) & (states.creature < corners + SIZE))
     assert int(reef.set_scene(_offshore(4, 4), DAY).next_scene.place) == reef.OPEN
+
+
+def test_rain_on_the_open_reef_goes_east_and_any_nine_tiles_of_water_tell_where_it_is():
+    rings = np.asarray(_SPLASHES).reshape(-1, TILES.shape[0], TILE, TILES.shape[1], TILE).max((2, 4)) > 0
+    rings, plain = rings[:, SIZE // TILE :], (TILES == "~")[SIZE // TILE :]
+    for now, following in itertools.pairwise(rings):
+        np.testing.assert_array_equal(
+            following[:, 1:], (now[:, :-1] & plain[:, 1:]) | (following[:, 1:] & ~plain[:, :-1])
+        )
+    windows = np.lib.stride_tricks.sliding_window_view
+    whole = windows(plain, (3, 3)).all((2, 3))
+    count = windows(rings[0], (3, 3)).sum((2, 3))[whole]
+    assert set(count) <= {1, 2}
+    assert 0.19 < rings[:, plain].mean() < 0.21
