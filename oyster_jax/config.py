@@ -186,6 +186,7 @@ class VideoTokenizerConfig:
     width: int = 0
     patch_layers: int = 0  # on each patch by itself, before the encoder and after the decoder, which may have none
     patch_mean: bool = True  # they are told the mean of a frame's patches; if not, still patches keep their tokens
+    patch_place: bool = True  # a patch is told where it is; if not, what looks alike has one token wherever it goes
     encoder: TransformerConfig = TransformerConfig(layers=2)
     decoder: TransformerConfig = TransformerConfig(layers=2)
     quantizer: QuantizerConfig = QuantizerConfig()

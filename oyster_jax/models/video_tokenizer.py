@@ -41,13 +41,15 @@ class VideoTokenizer(nn.Module):
     def setup(self):
         c = self.cfg
         self.patch_in = dense(c.encoder.width, (None, "embed"), c.encoder.dtype, bias=True)
-        self.place_in = table(self, "place_in", (c.tokens, c.encoder.width))
+        # A screen that moves over a map shows the same things in other places.
+        places = lambda name, width: table(self, name, (c.tokens, width)) if c.patch_place else jnp.zeros((1, width))
+        self.place_in = places("place_in", c.encoder.width)
         self.read = PatchLayers(c.patch_layers, c.encoder.width, c.encoder.dtype, c.patch_mean)
         self.encoder = STTransformer(c.encoder)
         self.to_code = dense(c.quantizer.code_dim, ("embed", None), "float32", bias=True)
         self.quantizer = Quantizer(c.quantizer)
         self.from_code = dense(c.decoder.width, (None, "embed"), c.decoder.dtype, bias=True)
-        self.place_out = table(self, "place_out", (c.tokens, c.decoder.width))
+        self.place_out = places("place_out", c.decoder.width)
         self.decoder = STTransformer(c.decoder)
         self.draw = PatchLayers(c.patch_layers, c.decoder.width, c.decoder.dtype, c.patch_mean)
         self.patch_out = dense(c.patch * c.patch * 3, ("embed", None), "float32", bias=True, scale=0.1)

@@ -84,6 +84,29 @@ def test_without_transformer_layers_a_patch_sees_itself_and_its_frame(config, cl
     assert (changed[1:].max() > 0) == mean
 
 
+def test_what_looks_alike_has_one_token_in_every_place_if_no_place_is_told(config, clip):
+    """And is drawn alike: rolled by two patches, a picture's latents and its drawing are rolled, and are the same."""
+    c = config.video_tokenizer
+    still = dataclasses.replace(c.encoder, layers=0)
+    alone = dict(patch_layers=1, patch_mean=False, encoder=still, decoder=still)
+
+    def latents_and_pixels(place: bool, video):
+        model = VideoTokenizer(dataclasses.replace(c, patch_place=place, **alone))
+        params = nn.unbox(model.init(jax.random.key(0), clip.video))
+        position = frame_positions(*video.shape[:2])
+        z, _ = model.apply(params, video, position, method="latents")
+        pixels, _ = model.apply(
+            params, model.apply(params, video, position, method="encode")[0], position, method="decode"
+        )
+        return z.reshape(*z.shape[:2], *c.grid, -1), pixels
+
+    rolled = jnp.roll(clip.video, 2 * c.patch, axis=3)
+    for place in (False, True):
+        (z, pixels), (moved_z, moved_pixels) = latents_and_pixels(place, clip.video), latents_and_pixels(place, rolled)
+        assert np.allclose(jnp.roll(z, 2, axis=3), moved_z, atol=1e-5) != place
+        assert np.allclose(jnp.roll(pixels, 2 * c.patch, axis=3), moved_pixels, atol=1e-5) != place
+
+
 def test_patches_are_in_reading_order(config):
     c = config.video_tokenizer
     image = np.zeros((1, 1, c.height, c.width, 3), np.float32)
