@@ -8,8 +8,9 @@
 
 Stages run in their order: video_tokenizer, audio_tokenizer, latent_action (where the dynamics use it), dynamics. The
 same command resumes where it was stopped; with --export it trains no further, and exports the world as far as it is.
-With --init_from stages begin as those of a trained world; those that --stage leaves out are taken over as they are. The
-world is exported to WORKDIR/world, logs go to WORKDIR/tensorboard, sample videos to WORKDIR/samples.
+With --init_from stages begin as those of a trained world, or --init_stage alone; those that --stage leaves out are
+taken over as they are, and dynamics are carried over to a tokenizer that was trained anew. The world is exported to
+WORKDIR/world, logs go to WORKDIR/tensorboard, sample videos to WORKDIR/samples.
 """
 
 from pathlib import Path
@@ -35,6 +36,7 @@ flags.DEFINE_string("data", None, "data folder made by `oyster record`", flag_va
 flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and the world", flag_values=FLAGS)
 flags.DEFINE_list("stage", [], "stages to train (default: all)", flag_values=FLAGS)
 flags.DEFINE_string("init_from", None, "world to begin with: a folder, or the name of a shipped one", flag_values=FLAGS)
+flags.DEFINE_list("init_stage", [], "stages to begin so (default: all that it has)", flag_values=FLAGS)
 flags.DEFINE_boolean(
     "export", False, "train no further: export what the newest checkpoints of all stages hold", flag_values=FLAGS
 )
@@ -55,5 +57,7 @@ def run(values: flags.FlagValues) -> None:
         raise OysterError(f"{file}: its get_config() should return as_config_dict(ExperimentConfig(...))")
     experiment = from_dict(ExperimentConfig, values.config.to_dict())
     init_from = load(values.init_from) if values.init_from else None
-    train(experiment, values.data, values.workdir, values.stage, values.export, init_from)
+    if values.init_stage and not init_from:
+        raise OysterError("--init_stage says what begins as in a world: name the world by --init_from")
+    train(experiment, values.data, values.workdir, values.stage, values.export, init_from, values.init_stage)
     print(f"{values.workdir}/world: exported; try `oyster rollout --world={values.workdir}/world --out=world.mp4`")

@@ -25,6 +25,7 @@ from oyster_jax.training.loop import run_stage
 from oyster_jax.training.tasks import Sample, Task, make_tasks
 from oyster_jax.training.tasks.dynamics import Codebooks
 from oyster_jax.training.tokens import PAD, cache_tokens, digest, token_arrays
+from oyster_jax.training.translate import translate
 from oyster_jax.types import Clip, Observation
 
 # Fields of a stage that do not change what is learned; a run may be resumed with others.
@@ -38,13 +39,14 @@ def train(
     stages: list[str] | None = None,
     export: bool = False,
     init_from: World | None = None,
+    init_stages: list[str] | None = None,
 ) -> World:
     """Trains `stages` (default: all) on a data folder and exports what is trained so far to `workdir/world`.
 
     Stages that were finished before are read from their checkpoints; one that was interrupted goes on. With `export`
     nothing is trained: the world is made of what the newest checkpoints hold, of stages that are under way, too.
-    init_from: a world whose parameters the stages begin with, where it has them; of stages that are neither asked for
-    nor finished they are taken as they are.
+    init_from: a world whose parameters the stages begin with, where it has them, or `init_stages` alone; of stages that
+    are neither asked for nor finished they are taken as they are. Its dynamics are carried over to other tokenizers.
     Raises OysterError for unfit data, config or checkpoints.
     """
     workdir = Path(workdir)
@@ -55,7 +57,7 @@ def train(
     config = resolve(experiment, reader.info.media, reader.info.actions)
     tasks = make_tasks(config, experiment.train)
     names = [t.name for t in tasks]
-    if unknown := set(stages or ()) - set(names):
+    if unknown := {*(stages or ()), *(init_stages or ())} - set(names):
         raise OysterError(f"no stage {', '.join(sorted(unknown))} in this experiment; it has {', '.join(names)}")
     mesh = make_mesh(experiment.mesh)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -65,10 +67,13 @@ def train(
         begun = any(p.name.isdecimal() for p in folder.glob("*"))
         finished = (folder / str(task.stage.steps)).exists()
         wanted = begun if export else not stages or task.name in stages or finished
-        begin = init_from and initial_parts(task, init_from)
+        begin = init_from and task.name in (init_stages or names) and initial_parts(task, init_from)
         if not wanted and not begin:
             continue
-        params = _run(task, world, experiment, reader, mesh, workdir, export, begin) if wanted else begin
+        origin = digest(begin) if begin else None
+        if begin and task.name == "dynamics" and not begun:
+            begin = _translated(begin, init_from, world, reader)
+        params = _run(task, world, experiment, reader, mesh, workdir, export, begin, origin) if wanted else begin
         world = unroll_layers(World(world.params | trained_parts(task.name, params), config))
     if not world.params:
         raise OysterError(f"nothing to export: {workdir} holds no checkpoint of any stage yet")
@@ -89,7 +94,9 @@ def _run(
     workdir: Path,
     export: bool,
     begin: dict | None,
+    origin: str | None,
 ) -> dict:
+    """Trains one stage or reads it. origin: the digest of the parameters that `begin` was made of."""
     config = {
         **task.depends,
         "schema": SCHEMA,
@@ -98,8 +105,8 @@ def _run(
         "seed": experiment.seed,
         "data": {"source": reader.info.source, "seed": reader.info.seed, "frames": reader.info.frames},
     }
-    if begin:
-        config["init_from"] = digest(begin)
+    if origin:
+        config["init_from"] = origin
     arrays, dream = ("video", "audio", "action"), None
     if task.name == "dynamics":
         dream = make_dream(world, reader, mesh, experiment.seed)
@@ -121,6 +128,13 @@ def _run(
     held_out = held_out_batch(reader, replace(options, batch=task.stage.batch))
     media, seed, keep = reader.info.media, experiment.seed, experiment.train.keep
     return run_stage(task, data, held_out, mesh, workdir, config, media, seed, keep, dream, export, begin)
+
+
+def _translated(begin: dict, init_from: World, world: World, reader: ClipReader) -> dict:
+    """Parameters of `init_from`'s dynamics stage for the tokenizers of `world`."""
+    if "latent_action" in begin:
+        return begin | {"dynamics": translate(begin["dynamics"], init_from, world, reader)}
+    return translate(begin, init_from, world, reader)
 
 
 def code_vectors(world: World) -> Codebooks:

@@ -136,3 +136,12 @@ def test_a_world_of_another_size_is_no_beginning(trained, tiny, data_folder, tmp
     wide = dataclasses.replace(tiny, audio_tokenizer=dataclasses.replace(tiny.audio_tokenizer, width=24))
     with pytest.raises(OysterError, match=r"another audio_tokenizer than the config \(.* against .*24"):
         train(wide, data_folder, tmp_path, STAGE, init_from=trained[1])
+
+
+def test_stages_may_begin_from_nothing_beside_those_of_a_world(trained, tiny, data_folder, tmp_path):
+    wide = dataclasses.replace(tiny, audio_tokenizer=dataclasses.replace(tiny.audio_tokenizer, width=24))
+    one = with_stage(wide, steps=1)
+    world = train(one, data_folder, tmp_path, STAGE, init_from=trained[1], init_stages=["dynamics"])
+    assert set(world.params) == set(STAGE)
+    with pytest.raises(OysterError, match="no stage decoder"):
+        train(one, data_folder, tmp_path, STAGE, init_from=trained[1], init_stages=["decoder"])
