@@ -55,7 +55,13 @@ def get_config(variant: str = "full"):
     return as_config_dict(
         ExperimentConfig(
             video_tokenizer=VideoTokenizerConfig(
-                patch_layers=1, encoder=read, decoder=draw, quantizer=QuantizerConfig(kind="vq", codes=1024, dim=16)
+                patch_layers=1,
+                # The open reef's screen moves: whatever it shows is the same thing in another place.
+                patch_mean=False,
+                patch_place=False,
+                encoder=read,
+                decoder=draw,
+                quantizer=QuantizerConfig(kind="vq", codes=1024, dim=16),
             ),
             audio_tokenizer=AudioTokenizerConfig(
                 tokens=8, width=96, layers=3, quantizer=QuantizerConfig(kind="vq", codes=1024, dim=16)

@@ -48,7 +48,7 @@ def effects(
     sampling: SamplingConfig | None = None,
     scenes: tuple[reef.Scene, ...] = reef.at(reef.BAY, reef.SEEN),
 ) -> dict:
-    """The report: of each factor what `judge` says, and `distinct_actions`, the product of the values told apart.
+    """The report: of each factor what `judge` says, and how many `distinct_actions` there are.
 
     Raises OysterError for a world that is not of the reef.
     """
@@ -64,8 +64,17 @@ def effects(
         truth = every_value(lambda actions: _simulate(moments.state, actions), moments.held, i)
         made = every_value(lambda actions: dream(world, begun, actions), moments.held, i)
         report[factor.name] = judge(Outcomes(truth, made))
-    told_apart = [max(1, factor["told_apart"]) for factor in report.values()]
-    return report | {"distinct_actions": int(np.prod(told_apart)), "starts": starts}
+    return report | {"distinct_actions": distinct_actions(report), "starts": starts}
+
+
+def distinct_actions(report: dict) -> int:
+    """How many actions have effects of their own: the product of the values told apart, factor by factor, but for a
+    swimmer at rest, which is the same at every speed."""
+    told = {name: max(1, factor["told_apart"]) for name, factor in report.items()}
+    heading, speed = (reef.ACTIONS.factors[i].name for i in (reef.HEADING, reef.SPEED))
+    rests = int(report[heading]["sure"][0] and told[heading] > 1)
+    swims = (told.pop(heading) - rests) * told.pop(speed) + rests
+    return swims * int(np.prod(list(told.values())))
 
 
 def fresh_moments(
@@ -101,7 +110,8 @@ def judge(outcomes: Outcomes) -> dict:
     accuracy: of each value, how often it is what the outcome says. Pictures and sounds count alike, each in parts of
       the median distance between the simulator's outcomes from that start; a value that the simulator itself does not
       tell from another (swimming against the shore) may be taken for it.
-    told_apart: the values whose accuracy is above one half beyond doubt (the 95 % interval of Wilson 1927).
+    sure: of each value, whether its accuracy is above one half beyond doubt (the 95 % interval of Wilson 1927);
+      told_apart: how many are.
     delta_psnr, delta_log_mel: by how many dB the outcome of a value is nearer to its true one than those of the other
       values are, in PSNR and in mean log-mel distance: mean over starts with its bootstrap interval.
     """
@@ -118,6 +128,7 @@ def judge(outcomes: Outcomes) -> dict:
     low = [binomtest(int(k), len(right)).proportion_ci(method="wilson").low for k in right.sum(0)]
     return {
         "values": right.shape[1],
+        "sure": [bool(x > 0.5) for x in low],
         "told_apart": int(np.sum(np.array(low) > 0.5)),
         "accuracy": [float(x) for x in right.mean(0)],
         "delta_psnr": bootstrap(_own_beyond_others(decibels(pictures))),

@@ -13,7 +13,8 @@ def decibels(mean_square) -> np.ndarray:
 
 
 def psnr(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Peak signal-to-noise ratio in dB of uint8 images of any shape, over `mask` (bool, without channels) if given.
+    """Peak signal-to-noise ratio in dB of uint8 images of any shape, over `mask` (bool, without channels) if given:
+    ten times the logarithm of 255 squared over the mean squared error.
 
     nan where the mask is empty, 100 dB for equal images.
     """
@@ -29,15 +30,31 @@ def psnr_each(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return decibels(error.mean((-3, -2, -1)))
 
 
+_SSIM_BORDER = 5  # pixels whose window would reach over the edge
+
+
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Structural similarity of uint8 images [..., H, W, 3], float [...] (Wang et al. 2004).
 
     Gaussian window of σ = 1.5, 11 pixels wide, covariances unbiased, borders cropped: scikit-image's
     `structural_similarity(gaussian_weights=True, channel_axis=-1, data_range=255)`.
     """
+    return ssim_map(a, b).mean((-2, -1))
+
+
+def ssim_where(score: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The mean of an `ssim_map` over the windows around the pixels of a mask bool [..., H, W], float [...]; nan where
+    there are none."""
+    inner = mask[..., _SSIM_BORDER:-_SSIM_BORDER, _SSIM_BORDER:-_SSIM_BORDER]
+    count = inner.sum((-2, -1))
+    return np.where(count > 0, (score * inner).sum((-2, -1)) / np.maximum(count, 1), np.nan)
+
+
+def ssim_map(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """What `ssim` is the mean of, how similar the windows around pixels are: float [..., H - 10, W - 10]."""
     from scipy.ndimage import correlate1d
 
-    reach = np.arange(-5, 6)
+    reach = np.arange(-_SSIM_BORDER, _SSIM_BORDER + 1)
     window = np.exp(-(reach**2) / (2 * 1.5**2))
     window /= window.sum()
     blur = lambda x: correlate1d(correlate1d(x, window, axis=-3, mode="reflect"), window, axis=-2, mode="reflect")
@@ -49,7 +66,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     cov = unbiased * (blur(a * b) - mean_a * mean_b)
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     score = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-    return score[..., 5:-5, 5:-5, :].mean((-3, -2, -1))
+    return score[..., _SSIM_BORDER:-_SSIM_BORDER, _SSIM_BORDER:-_SSIM_BORDER, :].mean(-1)
 
 
 def changed_mask(video: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -104,7 +121,10 @@ def mel_filters(bands: int, size: int, sample_rate: int) -> np.ndarray:
 
 
 def log_mel_distance(a: np.ndarray, b: np.ndarray, sample_rate: int) -> float:
-    """Mean absolute difference in dB of two sounds' log-mel spectrograms; 0 for equal sounds."""
+    """Mean absolute difference in dB of two sounds' log-mel spectrograms; 0 for equal sounds.
+
+    The mean absolute error of log-mel spectrograms is how vocoders are told (HiFi-GAN, arXiv 2010.05646, section 4.3).
+    """
     return float(np.abs(log_mel(a.reshape(-1), sample_rate) - log_mel(b.reshape(-1), sample_rate)).mean())
 
 

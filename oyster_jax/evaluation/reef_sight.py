@@ -1,5 +1,5 @@
-"""What can be seen in frames of the reef: hour, weather and water, where its swimmer and its creature are, and how they
-look.
+"""What can be seen in frames of the reef: hour, weather and water, where its swimmer, its creature and its pearl are,
+and how they look.
 
 Nothing is trained. The reef is a board, so every tile of 8 x 8 pixels is compared with the simulator's own drawings.
 Hour and water are those whose water the most watery tiles of a frame are nearest to. A thing is on the tile that one of
@@ -16,12 +16,12 @@ import numpy as np
 
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_draw import draw_bare
-from oyster_jax.sims.reef_map import FREE, SIZE, TILE, centre
-from oyster_jax.sims.reef_state import CHIME, SCENES, ReefState
+from oyster_jax.sims.reef_map import FREE, PEARLS, SIZE, TILE, centre
+from oyster_jax.sims.reef_state import CHIME, RIPE, SCENES, ReefState
 
 _WATERY = 12  # tiles that tell hour and water: bodies, pearl and shore leave more than so many
 _STARTS = 8  # frames of each scene that detectors are made from
-_FAR = np.array([12, 12], np.int32)  # where the other one is while a look is drawn
+_FAR = np.array([12, 12], np.int32)  # where another thing is while a look is drawn
 _AT = np.array([36, 36], np.int32)  # where the thing is: open water all around
 _COLUMNS = SIZE // TILE  # of a frame, as many as rows
 _BATCH = 256  # frames that are looked at together
@@ -59,7 +59,8 @@ class Seen(NamedTuple):
 def scenery(video: np.ndarray) -> np.ndarray:
     """Hour, weather and water of frames uint8 [T, H, W, 3], int [T, 3], indices into the first fields of SCENES.
 
-    It rains if more than an eighth of the tiles that are clearly water show a splash; in true rain a third do.
+    It rains if more than a twelfth of the tiles that are clearly water show a splash; in true rain a fifth or a third
+    of them do.
     """
     dry, wet = _water()  # [hour * water, TILE * TILE * 3]
     everything = np.ones_like(dry)
@@ -70,7 +71,7 @@ def scenery(video: np.ndarray) -> np.ndarray:
         best = np.sort(nearer, axis=1)[:, :_WATERY].mean(1).argmin(-1)
         calm, splash, nearer = (np.take_along_axis(x, best[:, None, None], 2)[..., 0] for x in (calm, splash, nearer))
         clear = nearer < ((dry - wet) ** 2).mean(-1)[best, None] / 4
-        rains = (clear & (splash < calm)).sum(1) > clear.sum(1) / 8
+        rains = (clear & (splash < calm)).sum(1) > clear.sum(1) / 12
         hour, water = np.divmod(best, len(SCENES.water))
         found.append(np.stack([hour, rains, water], -1))
     return np.concatenate(found)
@@ -131,7 +132,7 @@ def swimmer() -> Looks:
         }
         ways = range(1, 2 if face.squints or face.glows else len(reef.MOVES))  # with its eye shut it looks nowhere
         changes += [(name, shown | {"facing": np.int32(facing)}) for facing in ways]
-    return _looks(changes, "body", "creature")
+    return _looks(rest._replace(body=_AT, creature=_FAR), changes, "body")
 
 
 @cache
@@ -140,27 +141,39 @@ def creatures() -> Looks:
     scene = _rest().scene
     kinds = np.ndindex(len(SCENES.creature), 2)
     look = lambda kind, east: {"scene": scene._replace(creature=np.int32(kind)), "creature_facing": np.int32(east)}
-    return _looks([(kind, look(kind, 2 * facing - 1)) for kind, facing in kinds], "creature", "body")
+    changes = [(kind, look(kind, 2 * facing - 1)) for kind, facing in kinds]
+    return _looks(_rest()._replace(creature=_AT, body=_FAR), changes, "creature")
+
+
+@cache
+def pearl() -> Looks:
+    """A ripe pearl at any hour. Its name is 0."""
+    return _looks(_rest()._replace(body=_FAR, creature=_AT), [(0, {"pearl_age": np.int32(RIPE)})], "pearl")
 
 
 @cache
 def _rest() -> ReefState:
     state, _ = reef.reset(jax.random.key(0), reef.Scene(0, 0, 0, 0))
-    return jax.device_get(state._replace(pearl_age=jnp.int32(0), facing=jnp.int32(1)))
+    return jax.device_get(state._replace(pearl_age=jnp.int32(0), pearl=jnp.int32(1), facing=jnp.int32(1)))
 
 
-def _looks(changes: list[tuple[int, dict]], thing: str, other: str) -> Looks:
+def _looks(rest: ReefState, changes: list[tuple[int, dict]], thing: str) -> Looks:
     """Draws a thing (its name, and how it differs from one at rest) at every hour on every water."""
-    waters = [np.int32(i) for i in range(len(SCENES.water))]
+    waters, tile = [np.int32(i) for i in range(len(SCENES.water))], _tile(_at(rest, thing))
     found = []
     for hour, (name, change) in ((h, c) for h in range(len(SCENES.time)) for c in changes):
-        whole = _rest()._replace(**{thing: _AT, other: _FAR} | change)
+        whole = rest._replace(**change)
         states = [whole._replace(scene=whole.scene._replace(time=np.int32(hour), water=w)) for w in waters]
-        shown = next(_tiled(np.asarray(_draw(jax.tree.map(lambda *x: np.stack(x), *states)))))[:, _tile(_AT)]
+        shown = next(_tiled(np.asarray(_draw(jax.tree.map(lambda *x: np.stack(x), *states)))))[:, tile]
         same = (shown == shown[0]).all(0).reshape(-1, 3).all(-1).repeat(3)
         found.append((shown[0], same.astype(np.float32), hour, name))
     looks = Looks(*(np.stack(x) for x in zip(*found)), nearest=np.zeros(0))
     return looks._replace(nearest=_nearest(looks, thing))
+
+
+def _at(state: ReefState, thing: str) -> np.ndarray:
+    """Where a thing is on the map, int [..., 2]."""
+    return PEARLS[state.scene.place, state.pearl] if thing == "pearl" else getattr(state, thing)
 
 
 _draw = jax.jit(jax.vmap(reef.draw))
@@ -178,6 +191,8 @@ def _nearest(looks: Looks, thing: str) -> np.ndarray:
     states, shown = jax.device_get(reset(jax.random.split(jax.random.key(1), len(scenes)), reef.Scene(*scenes.T)))
     errors = np.concatenate([_errors(tiles, looks.pixels, looks.mask) for tiles in _tiled(shown.video)])
     corner = np.stack([reef.camera(body) for body in states.body])
-    errors[np.arange(len(errors)), _tile(getattr(states, thing) - corner)] = np.inf
+    place = _at(states, thing) - corner
+    shows = ((place >= 0) & (place < SIZE)).all(-1)
+    errors[np.flatnonzero(shows), _tile(place[shows])] = np.inf
     errors = np.where(scenes[:, :1, None] == looks.hour, errors, np.inf)
     return errors.min((0, 1)).astype(np.float32)

@@ -107,6 +107,8 @@ def numbers(report):
     """A report with None for what could not be measured: JSON has no nan."""
     if isinstance(report, dict):
         return {k: numbers(v) for k, v in report.items()}
+    if isinstance(report, list):
+        return [numbers(v) for v in report]
     return None if isinstance(report, float) and not np.isfinite(report) else report
 
 

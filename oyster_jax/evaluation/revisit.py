@@ -63,8 +63,13 @@ def _play(state, action_TBA):
     return jax.lax.scan(go, state, action_TBA)[1]
 
 
-def revisit(world: World, worlds: int = 8, context: int = 8, seed: int = 0, sampling: SamplingConfig | None = None):
-    """The report, see `compare`. Raises OysterError for a world that is not of the reef."""
+def revisit(
+    world: World, worlds: int = 8, context: int = 8, seed: int = 0, sampling: SamplingConfig | None = None
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """The report, see `compare`, and what to look at: named rows of one frame of each trip, uint8 [B, H, W, 3].
+
+    Raises OysterError for a world that is not of the reef.
+    """
     check_reef(world)
     trip_key, key = jax.random.split(jax.random.key(seed))
     trips = make_trips(trip_key, worlds, context)
@@ -77,7 +82,15 @@ def revisit(world: World, worlds: int = 8, context: int = 8, seed: int = 0, samp
     )
     home = trips.played.video[:, trips.home]
     kept = reconstruct(world, home[:, None], trips.played.audio[:, trips.home, None])[0][:, 0]
-    return compare(trips, np.asarray(made[-1]), np.asarray(kept))
+    made, video, away = np.asarray(made), trips.played.video, context + TILES_AWAY + AWAY - 1
+    rows = {
+        "before leaving": video[:, context - 1],
+        "out there": video[:, away],
+        "out there: world": made[away - context],
+        "back": home,
+        "back: world": made[-1],
+    }
+    return compare(trips, made[-1], np.asarray(kept)), rows
 
 
 def compare(trips: Trips, made: np.ndarray, kept: np.ndarray) -> dict:

@@ -6,12 +6,14 @@ background of the true scene, and the *tokenizer* alone, which no rollout can be
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
 from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.data.dataset import write_json
@@ -25,10 +27,12 @@ from oyster_jax.evaluation.metrics import (
     log_mel_distance,
     psnr_each,
     spectral_convergence,
-    ssim,
+    ssim_map,
+    ssim_where,
 )
 from oyster_jax.evaluation.page import write_page
 from oyster_jax.evaluation.reef_episodes import check_reef, opening, scene_index, scene_prompts
+from oyster_jax.evaluation.reef_hearing import AROUND, ambience
 from oyster_jax.evaluation.report import numbers
 from oyster_jax.evaluation.revisit import revisit
 from oyster_jax.evaluation.sync import sync
@@ -39,10 +43,12 @@ from oyster_jax.sampling.rollout import prefill, set_prompt, step
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_draw import draw_bare
 from oyster_jax.sims.reef_map import SIZE
+from oyster_jax.sims.reef_state import RIPE
 from oyster_jax.types import Observation, Prompt
 
 MARKS = (1, 2, 10, 30, 60)  # seconds after which curves are summed up
 MOMENTS = 3  # for each episode of a match, from which every value of every action is tried
+SETTLED = 3  # frames running that show what a prompt asks for: then it is followed
 NEAR = 6.0  # pixels from its true place within which a thing counts as recalled: not on the next tile
 
 
@@ -73,7 +79,8 @@ class Match(NamedTuple):
     made: Observation
     frozen: np.ndarray  # uint8 [B, H, W, 3], the last frame of the context
     scene: reef.Scene  # int [B, T] each, asked for by the prompts
-    places: dict[str, np.ndarray]  # of "camera", "body" and "creature", see `Frames.truth`, int [B, T, 2]
+    # Of "camera", "body", "creature" and "pearl", see `Frames.truth`, int [B, T, 2]; out of sight while it is not ripe.
+    places: dict[str, np.ndarray]
 
 
 def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
@@ -93,12 +100,19 @@ def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
     told = played.action[:, given - 1 : -1], scene_index(played.state.scene)[:, given:]
     told = (np.moveaxis(x, 1, 0) for x in told)
     made = jax.device_get(follow(world, state, *told, prompts, options.sampling))
+    return made_match(played, given, Observation(*(np.moveaxis(x, 0, 1) for x in made)))
+
+
+def made_match(played: source.Frames, given: int, made: Observation) -> Match:
+    """What was played [B, T, ...], of which `given` frames were shown, beside what was made of it."""
+    ripe = played.state.pearl_age[..., None] >= RIPE
+    places = played.truth | {"pearl": np.where(ripe, played.truth["pearl"], -SIZE)}
     return Match(
         Observation(played.video[:, given:], played.audio[:, given:]),
-        Observation(*(np.moveaxis(x, 0, 1) for x in made)),
+        made,
         played.video[:, given - 1],
         reef.Scene(*(x[:, given:] for x in played.state.scene)),
-        {name: played.truth[name][:, given:] for name in ("camera", "body", "creature")},
+        {name: places[name][:, given:] for name in ("camera", "body", "creature", "pearl")},
     )
 
 
@@ -120,17 +134,19 @@ def picture_curves(
 ) -> dict[str, np.ndarray]:
     """How near frames uint8 [B, T, H, W, 3] are to the true ones, float [B, T] each.
 
-    psnr, ssim, and lpips where there are `layers` for it: of whole frames. psnr_moving: of the pixels that differ from
-    the bare scene in truth.
+    psnr, ssim, and lpips where there are `layers` for it: of whole frames. psnr_moving, ssim_moving: of the pixels that
+    differ from the bare scene in truth, and the windows around them.
     """
     truth = match.truth.video
     error = ((video.astype(np.float32) - truth.astype(np.float32)) / 255) ** 2
     moves = changed_mask(truth, bare)
     moving = (error.mean(-1) * moves).sum((-1, -2)) / np.maximum(moves.sum((-1, -2)), 1)
+    alike = np.stack([ssim_map(a, b) for a, b in zip(video, truth)])
     curves = {
         "psnr": psnr_each(video, truth),
         "psnr_moving": decibels(moving),
-        "ssim": np.stack([ssim(a, b) for a, b in zip(video, truth)]),
+        "ssim": alike.mean((-2, -1)),
+        "ssim_moving": ssim_where(alike, moves),
     }
     return curves | ({"lpips": lpips(layers, video, truth)} if layers else {})
 
@@ -139,14 +155,17 @@ def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
     """What can be seen in frames uint8 [B, T, H, W, 3], float [B, T] each.
 
     time, weather, water, creature: whether they are what the prompt asks for (a creature must be seen to count).
-    body_recall, creature_recall: whether it is seen within NEAR pixels of its true place, nan where that is not shown.
-    body_error, creature_error: pixels from the true place, nan where it is not seen at all or should not be.
+    body_recall, creature_recall, pearl_recall: whether it is seen within NEAR pixels of its true place, nan where that
+      is not shown.
+    body_error, creature_error, pearl_error: pixels from the true place, nan where it is not seen at all or should not
+      be.
     """
     flat = video.reshape(-1, *video.shape[2:])
     shape = video.shape[:2]
     shown = reef_sight.scenery(flat)
     curves = {name: shown[:, i].reshape(shape) == match.scene[i] for i, name in enumerate(reef.ATTRIBUTES[:3])}
-    for name, looks in (("body", reef_sight.swimmer()), ("creature", reef_sight.creatures())):
+    things = {"body": reef_sight.swimmer(), "creature": reef_sight.creatures(), "pearl": reef_sight.pearl()}
+    for name, looks in things.items():
         found = reef_sight.find(flat, looks, shown[:, 0])
         away = np.linalg.norm(found.place.reshape(*shape, 2) - match.places[name], axis=-1)
         seen = found.seen.reshape(shape)
@@ -161,15 +180,20 @@ def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
 def statistics_curves(video: np.ndarray) -> dict[str, np.ndarray]:
     """What frames uint8 [B, T, H, W, 3] are like whatever they should be, float [B, T] each: blur and rot show here.
 
-    sharpness: mean absolute difference of neighbouring pixels. brightness: mean. change: mean absolute difference from
-    the frame before, 0 for the first. All in 0 .. 255.
+    sharpness: mean absolute difference of neighbouring pixels. red, green, blue: means. colourfulness: of Hasler and
+    Süsstrunk (2003), 0 for grey. change: mean absolute difference from the frame before, 0 for the first. The first
+    four and the last are of 0 .. 255.
     """
     x = video.astype(np.float32)
     steps = [np.abs(np.diff(x, axis=axis)).mean((-1, -2, -3)) for axis in (2, 3)]
     change = np.abs(np.diff(x, axis=1)).mean((-1, -2, -3))
+    red, green, blue = np.moveaxis(x, -1, 0)
+    sides = np.stack([red - green, (red + green) / 2 - blue])
+    spread, strength = (np.sqrt((y**2).sum(0)) for y in (sides.std((-2, -1)), sides.mean((-2, -1))))
     return {
         "sharpness": (steps[0] + steps[1]) / 2,
-        "brightness": x.mean((-1, -2, -3)),
+        **{name: colour.mean((-2, -1)) for name, colour in (("red", red), ("green", green), ("blue", blue))},
+        "colourfulness": spread + 0.3 * strength,
         "change": np.pad(change, ((0, 0), (1, 0))),
     }
 
@@ -189,6 +213,20 @@ def sound_curves(audio: np.ndarray, truth: np.ndarray, rate: int, fps: int) -> d
     return {n: np.reshape(each(of), (len(audio), seconds)).repeat(fps, axis=1) for n, of in measures.items()}
 
 
+def heard_curves(audio: np.ndarray, scene: reef.Scene) -> dict[str, np.ndarray]:
+    """Whether hour and weather can be heard in sound [B, T, S], float [B, T] each.
+
+    heard_time, heard_weather: nan where they change within the frames that tell them, or have just changed.
+    """
+    heard = np.stack([ambience(sound) for sound in audio])
+    curves = {}
+    for i, asked in enumerate(scene[:2]):
+        changes = np.pad(asked[:, 1:] != asked[:, :-1], ((0, 0), (1, 0)))
+        near = maximum_filter1d(changes, 2 * AROUND, axis=1, origin=AROUND // 2)
+        curves[f"heard_{reef.ATTRIBUTES[i]}"] = np.where(near, np.nan, heard[..., i] == asked)
+    return curves
+
+
 def bare_frames(match: Match) -> np.ndarray:
     """Each true scene without what lives, float32 [B, T, H, W, 3]: it rains where it does in half of the frames."""
     draw = jax.jit(lambda scenes, corners: jax.lax.map(lambda x: draw_bare(*x), (scenes, corners), batch_size=64))
@@ -198,25 +236,42 @@ def bare_frames(match: Match) -> np.ndarray:
 
 
 def summary(curve: np.ndarray, fps: int) -> dict:
-    """Of a curve [B, T]: means of the second that ends at each of MARKS, and mean and 5th percentile of it all.
+    """Of a curve [B, T]: means of the second that ends at each of MARKS, and mean, 5th and 95th percentile of it all.
 
     nan counts for nothing.
     """
-    of = lambda measure, part: float(measure(part[~np.isnan(part)])) if not np.isnan(part).all() else float("nan")
-    at = {f"{s}_s": of(np.mean, curve[:, (s - 1) * fps : s * fps]) for s in MARKS if s * fps <= curve.shape[1]}
-    return at | {"mean": of(np.mean, curve), "p5": of(lambda known: np.percentile(known, 5), curve)}
+    at = {f"{s}_s": _known(np.mean, curve[:, (s - 1) * fps : s * fps]) for s in MARKS if s * fps <= curve.shape[1]}
+    return at | {"mean": _known(np.mean, curve), "p5": _percentile(5, curve), "p95": _percentile(95, curve)}
+
+
+def by_the_second(curve: np.ndarray, fps: int) -> dict[str, list[float]]:
+    """Of a curve [B, T], for each whole second: mean, 5th and 95th percentile over worlds and frames."""
+    parts = [curve[:, i * fps : (i + 1) * fps] for i in range(curve.shape[1] // fps)]
+    measures = {"mean": partial(_known, np.mean), "p5": partial(_percentile, 5), "p95": partial(_percentile, 95)}
+    return {name: [of(part) for part in parts] for name, of in measures.items()}
+
+
+def _percentile(share: float, part: np.ndarray) -> float:
+    return _known(lambda known: np.percentile(known, share), part)
+
+
+def _known(measure, part: np.ndarray) -> float:
+    known = part[~np.isnan(part)]
+    return float(measure(known)) if known.size else float("nan")
 
 
 def frames_until_followed(curves: dict[str, np.ndarray], scene: reef.Scene) -> dict:
-    """From each change of prompt the frames until hour, weather, water and creature are all as asked, 0 for at once:
-    median over those that come to it before the next change (or the end), and their share."""
+    """From each change of prompt the frames until hour, weather, water and creature are all as asked (0: at once), and
+    stay so for SETTLED frames: median over those that come to it before the next change (or the end), and their share.
+    """
     right = np.all([curves[name] != 0 for name in reef.ATTRIBUTES], axis=0)  # a creature out of sight is right
     scenes = np.stack(scene, -1)
     waits = []
     for asked, good in zip(scenes, right):
         changes = [*np.flatnonzero((asked[1:] != asked[:-1]).any(-1)) + 1, len(asked)]
         for begin, end in pairwise(changes):
-            waits.append(int(good[begin:end].argmax()) if good[begin:end].any() else None)
+            settled = [k for k in range(end - begin) if good[begin + k : min(begin + k + SETTLED, end)].all()]
+            waits.append(settled[0] if settled else None)
     kept = [w for w in waits if w is not None]
     return {
         "changes": len(waits),
@@ -232,59 +287,82 @@ def evaluate_match(
     log: Callable[[str], None] = lambda line: None,
 ) -> dict:
     """Plays a match, writes curves, sheets and films to `out`, and returns the report."""
-    media, out = world.config.media, Path(out)
-    fps = round(media.fps)
+    out = Path(out)
+    fps = round(world.config.media.fps)
     layers = load_lpips(options.lpips) if options.lpips else None
     log("playing")
     match = play_match(world, options)
     out.mkdir(parents=True, exist_ok=True)
-    bare = bare_frames(match)
     log("tokenizer")
-    seen, heard = _through_tokenizer(world, match.truth)
-    rivals = {
-        "world": match.made.video,
-        "tokenizer": seen,
-        "frozen": np.broadcast_to(match.frozen[:, None], match.truth.video.shape),
-        "bare": np.clip(bare + 0.5, 0, 255).astype(np.uint8),
-        "truth": match.truth.video,
-    }
-    curves = {}
-    for name, video in rivals.items():
-        log(f"looking at {name}")
-        own = picture_curves(video, match, bare, layers) if name != "truth" else {}
-        curves[name] = own | object_curves(video, match) | statistics_curves(video)
-    sounds = {"world": match.made.audio, "tokenizer": heard, "silence": np.zeros_like(heard)}
-    for name, audio in sounds.items():
-        curves.setdefault(name, {}).update(sound_curves(audio, match.truth.audio, media.sample_rate, fps))
+    shown = {"world": match.made, "tokenizer": _through_tokenizer(world, match.truth), "truth": match.truth}
+    curves = all_curves(shown, match, layers, log)
     report = {name: {k: summary(v, fps) for k, v in own.items()} for name, own in curves.items()}
     log("sight and sound")
-    heard_beside = {"world": match.made.audio, "tokenizer": heard, "truth": match.truth.audio}
-    report["sync"] = {name: sync(rivals[name], audio) for name, audio in heard_beside.items()}
+    report["sync"] = {name: sync(*observed) for name, observed in shown.items()}
+    # By chance: what is seen in one episode, and what is heard in another.
+    report["sync"]["chance"] = sync(match.truth.video, np.roll(match.truth.audio, 1, axis=0))
     log("what each action does")
     report["effects"] = effects(world, MOMENTS * options.worlds, options.seed, options.sampling, options.scenes)
     if options.place == "open":
         log("coming back")
-        report["revisit"] = revisit(world, options.worlds, options.context, options.seed, options.sampling)
-    report["frames_until_prompt_is_followed"] = frames_until_followed(curves["world"], match.scene)
+        report["revisit"], trips = revisit(world, options.worlds, options.context, options.seed, options.sampling)
+        plots.contact_sheet(out / "revisit.png", trips, columns=options.worlds)
+    followed = {name: frames_until_followed(curves[name], match.scene) for name in shown}
+    report["frames_until_prompt_is_followed"] = followed
     report["options"] = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "sampling"}
     report = numbers(report)
     write_json(out / "match.json", report)
+    seconds = {name: {k: by_the_second(v, fps) for k, v in own.items()} for name, own in curves.items()}
+    write_json(out / "curves.json", numbers(seconds))
     plots.match_curves(out / "match.png", curves, fps)
-    rows = {}
-    for i in range(min(3, options.worlds)):
-        rows |= {f"{i}: truth": match.truth.video[i], f"{i}: world": match.made.video[i]}
-        write_video(out / f"match_{i}.mp4", match.made.video[i], match.made.audio[i], media.fps, media.sample_rate)
-    plots.contact_sheet(out / "match_sheet.png", rows, columns=20, stride=max(1, len(match.scene.time[0]) // 20))
-    films = [f"match_{i}.mp4" for i in range(len(rows) // 2)]
-    title = f"{options.seconds} s beside the reef itself"
-    write_page(out, title, report, films, ["match_sheet.png", "match.png"])
+    pictures = [
+        "match_sheet.png",
+        *(["revisit.png"] if options.place == "open" else []),
+        "match_sound.png",
+        "match.png",
+    ]
+    write_page(out, f"{options.seconds} s beside the reef itself", report, _films(world, match, out), pictures)
     return report
 
 
-def _through_tokenizer(world: World, truth: Observation) -> tuple[np.ndarray, np.ndarray]:
+def all_curves(
+    shown: dict[str, Observation], match: Match, layers: tuple[Layer, ...] | None, log: Callable[[str], None]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Every curve of what is `shown` (the world's own, the tokenizer's, the truth), and of baselines beside them."""
+    bare, truth, media = bare_frames(match), match.truth, reef.MEDIA
+    frozen = np.broadcast_to(match.frozen[:, None], truth.video.shape)
+    videos = {name: x.video for name, x in shown.items()}
+    videos |= {"frozen": frozen, "bare": np.clip(bare + 0.5, 0, 255).astype(np.uint8)}
+    sounds = {name: x.audio for name, x in shown.items()} | {"silence": np.zeros_like(truth.audio)}
+    curves = {name: {} for name in (*videos, "silence")}
+    for name, video in videos.items():
+        log(f"looking at {name}")
+        if name != "truth":
+            curves[name] |= picture_curves(video, match, bare, layers)
+        curves[name] |= object_curves(video, match) | statistics_curves(video)
+    for name, audio in sounds.items():
+        if name != "truth":
+            curves[name] |= sound_curves(audio, truth.audio, media.sample_rate, round(media.fps))
+        curves[name] |= heard_curves(audio, match.scene)
+    return curves
+
+
+def _films(world: World, match: Match, out: Path) -> list[str]:
+    """Writes a sheet, a spectrogram and films of the first few worlds to `out`; the films' names."""
+    rows, media, films = {}, world.config.media, []
+    for i in range(min(3, len(match.frozen))):
+        rows |= {f"{i}: truth": match.truth.video[i], f"{i}: world": match.made.video[i]}
+        films.append(f"match_{i}.mp4")
+        write_video(out / films[-1], match.made.video[i], match.made.audio[i], media.fps, media.sample_rate)
+    plots.contact_sheet(out / "match_sheet.png", rows, columns=20, stride=max(1, match.truth.video.shape[1] // 20))
+    plots.spectrograms(out / "match_sound.png", {"truth": match.truth.audio[0], "world": match.made.audio[0]}, media)
+    return films
+
+
+def _through_tokenizer(world: World, truth: Observation) -> Observation:
     """What is left of the truth after both tokenizers, in pieces that fit into memory."""
     pieces = []
     for i in range(len(truth.video)):
         seen, heard, *_ = reconstruct(world, truth.video[i : i + 1], truth.audio[i : i + 1])
         pieces.append((np.asarray(seen[0]), np.asarray(heard[0])))
-    return tuple(np.stack(x) for x in zip(*pieces))
+    return Observation(*(np.stack(x) for x in zip(*pieces)))

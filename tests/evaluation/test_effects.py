@@ -59,6 +59,14 @@ def test_a_world_that_mistakes_two_values_for_each_other_loses_both(truths):
     assert told["told_apart"] == 6 and told["accuracy"] == [1.0] * 6 + [0.0] * 2
 
 
+def test_all_actions_of_a_perfect_world_but_those_that_only_differ_in_the_speed_of_a_swimmer_at_rest(truths):
+    report = {factor.name: judge(Outcomes(t, t)) for factor, t in zip(reef.ACTIONS.factors, truths)}
+    assert effects.distinct_actions(report) == (8 * 3 + 1) * 8 * 13 * 5
+    report["light"] = report["light"] | {"told_apart": 0}  # as good as one value
+    report["heading"] = report["heading"] | {"told_apart": 8, "sure": [False] + 8 * [True]}
+    assert effects.distinct_actions(report) == 8 * 3 * 1 * 13 * 5
+
+
 def test_another_world_is_refused(world):
     with pytest.raises(OysterError, match="other sizes"):
         effects.effects(world)

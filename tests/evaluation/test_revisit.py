@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+import oyster_jax as oyster
 from oyster_jax.evaluation import revisit
 from oyster_jax.sims import reef
 
@@ -28,3 +29,12 @@ def test_the_simulator_finds_what_was_there_and_who_stays_away_does_not(trips):
     assert told["away"]["high"] < 30 and told["pixels_compared"] > 0.7
     blank = revisit.compare(trips, np.full_like(home, 128), home)
     assert blank["world"]["high"] < 20 and blank["tokenizer"]["mean"] == 100
+
+
+def test_the_shipped_world_goes_and_comes_back(monkeypatch):
+    monkeypatch.setattr(revisit, "AWAY", 4)
+    told, rows = revisit.revisit(oyster.load("reef"), worlds=2)
+    assert all(frames.shape == (2, 64, 64, 3) for frames in rows.values())
+    assert np.abs(rows["out there"].astype(int) - rows["before leaving"]).mean() > 1
+    assert told["seconds_away"] == pytest.approx(4 / 15)
+    assert told["tokenizer"]["mean"] > told["world"]["mean"] > 5
