@@ -1,10 +1,14 @@
-"""Puts a trained world into the package, in half precision, where `oyster.load("NAME")` finds it.
+"""Puts a trained world into the package, in half precision, where `oyster.load("NAME")` finds it, and beside it the
+reports of what it is worth.
 
 python launch/ship.py --world=runs/reef/world --name=reef
+oyster evaluate --world=reef --match=60 --out=report_bay; oyster evaluate --world=reef --match=60 --place=open ...
+python launch/ship.py --name=reef --reports=report_bay,report_open
 """
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 from absl import app, flags
@@ -12,8 +16,9 @@ from absl import app, flags
 import oyster_jax as oyster
 from oyster_jax.models.world_model import PARAMS_FILE, SHIPPED, WORLD_FILE, save_world
 
-flags.DEFINE_string("world", "runs/reef/world", "the world's folder, as `oyster train` exports it")
+flags.DEFINE_string("world", None, "the world's folder, as `oyster train` exports it; without, the one there stays")
 flags.DEFINE_string("name", "reef", "what it will be called")
+flags.DEFINE_list("reports", [], "folders that `oyster evaluate --match` wrote of the world as shipped")
 
 MOST_MB = 12  # a repository keeps every version for ever
 
@@ -22,14 +27,17 @@ def main(_):
     v = flags.FLAGS
     if not re.fullmatch(r"[a-z][a-z0-9_]*", v.name):
         raise app.UsageError(f"--name={v.name}: a name is of small letters, digits and underscores")
-    training = json.loads((Path(v.world) / WORLD_FILE).read_text())["training"]
-    world = oyster.load(v.world)
     out = SHIPPED / v.name
-    save_world(world, out, training, half=True)
-    size = (out / PARAMS_FILE).stat().st_size / 1e6
-    if size > MOST_MB:
-        raise app.UsageError(f"{out} has {size:.1f} MB, more than {MOST_MB}: do not commit it")
-    print(f"{out}: {size:.1f} MB")
+    if v.world:
+        training = json.loads((Path(v.world) / WORLD_FILE).read_text())["training"]
+        save_world(oyster.load(v.world), out, training, half=True)
+        size = (out / PARAMS_FILE).stat().st_size / 1e6
+        if size > MOST_MB:
+            raise app.UsageError(f"{out} has {size:.1f} MB, more than {MOST_MB}: do not commit it")
+        print(f"{out}: {size:.1f} MB")
+    for report in map(Path, v.reports):
+        place = json.loads((report / "match.json").read_text())["options"]["place"]
+        print(shutil.copy(report / "match.json", out / f"match_{place}.json"))
 
 
 if __name__ == "__main__":

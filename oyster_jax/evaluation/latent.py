@@ -40,7 +40,10 @@ def latent_report(codes: np.ndarray, controls: np.ndarray, sizes: tuple[int, ...
 
 
 def mutual_information_share(table: np.ndarray) -> float:
-    """Mutual information of rows and columns of a count table, as a share of the columns' entropy: 0 none, 1 all."""
+    """Mutual information of rows and columns of a count table, as a share of the columns' entropy: 0 none, 1 all.
+
+    The uncertainty coefficient (Theil 1970).
+    """
     p = table / table.sum()
     row, column = p.sum(1, keepdims=True), p.sum(0, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Metrics as functions of NumPy arrays; each says where it comes from."""
+"""Metrics as functions of NumPy arrays; each says where it comes from, or how it is defined where it is our own."""
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def changed_mask(video: np.ndarray, background: np.ndarray) -> np.ndarray:
 def ssim_map_mean(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
     """SSIM over the smallest boxes that hold the changed pixels of each image, grown to at least 16 pixels.
 
-    SSIM is defined on windows, not on single pixels; images without a changed pixel are left out.
+    Our own: SSIM is defined on windows, not on single pixels. Images without a changed pixel are left out.
     """
     scores = []
     for x, y, m in zip(a, b, mask):

@@ -60,7 +60,8 @@ def sync(video: np.ndarray, audio: np.ndarray) -> dict:
 
 
 def compare(seen: list[Onsets], heard: list[Onsets]) -> dict:
-    """Of several films, the offsets of sounds from what is seen of them, in ms.
+    """Of several films, the offsets of sounds from what is seen of them, in ms. Events are matched one to one within a
+    tolerance, as onsets of music are (Böck et al. 2012).
 
     seen, heard, both: how many events. heard_of_seen: the share of visible events that sound. seen_of_heard: the share
       of sounds whose cause is seen (in the reef, who already sings does not change for the next call: the simulator has

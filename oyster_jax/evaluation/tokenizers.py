@@ -96,7 +96,7 @@ def sound_report(truth: list, heard: list, media: MediaSpec, name: str = "tokeni
 
 
 def code_report(codes: np.ndarray, size: int) -> dict:
-    """Codes in use and their perplexity."""
+    """Codes in use and their perplexity, two to their entropy (Jelinek et al. 1977)."""
     share = np.bincount(codes.reshape(-1), minlength=size) / codes.size
     used = share[share > 0]
     return {"size": size, "used": int((share > 0).sum()), "perplexity": float(np.exp(-(used * np.log(used)).sum()))}
