@@ -1,10 +1,17 @@
-"""The embedded reef for two CPU cores: an hour and a half for everything, and as much again for `more`.
+r"""The embedded reef for two CPU cores: an hour and a half for everything, and as much again for `more`.
 
 `oyster record --source=reef --frames=100000`, then `oyster train`. `configs/reef_tiny.py:more` goes on from a trained
 world, on players that turn more often:
 
     oyster record --source=reef --policy=restless --frames=300000 --seed=2 --out=DATA
     oyster train --config=configs/reef_tiny.py:more --init_from=reef --stage=dynamics --data=DATA --workdir=DIR
+
+`configs/reef_tiny.py:both` learns bay and open reef, with a tokenizer of the picture that is not told where a patch is,
+and carries the dynamics of a trained world over to it:
+
+    oyster record --source=reef:both --policy=restless --frames=260000 --seed=3 --out=DATA
+    oyster train --config=configs/reef_tiny.py:both --init_from=reef --init_stage=audio_tokenizer,dynamics \
+        --stage=video_tokenizer,dynamics --data=DATA --workdir=DIR
 
 `configs/reef_tiny.py:quick` takes a quarter of an hour on `oyster record --source=reef --frames=20000`: hour, weather,
 water and lanterns of a world, and not yet a swimmer.
@@ -46,19 +53,19 @@ def get_config(variant: str = "full"):
         motion_weight=0.5,
         steadiness=0.1,
     )
-    if variant not in ("full", "more", "quick"):
-        raise OysterError(f"configs/reef_tiny.py has the variants full, more and quick, not '{variant}'")
+    if variant not in ("full", "more", "both", "quick"):
+        raise OysterError(f"configs/reef_tiny.py has the variants full, more, both and quick, not '{variant}'")
     if variant == "quick":
         train = replace(train, **{n: replace(getattr(train, n), steps=s) for n, s in QUICK.items()})
-    if variant == "more":
+    if variant in ("more", "both"):
         train = replace(train, dynamics=replace(train.dynamics, steps=8000, learning_rate=3e-3))
     return as_config_dict(
         ExperimentConfig(
             video_tokenizer=VideoTokenizerConfig(
                 patch_layers=1,
                 # The open reef's screen moves: whatever it shows is the same thing in another place.
-                patch_mean=False,
-                patch_place=False,
+                patch_mean=variant != "both",
+                patch_place=variant != "both",
                 encoder=read,
                 decoder=draw,
                 quantizer=QuantizerConfig(kind="vq", codes=1024, dim=16),

@@ -111,15 +111,17 @@ def test_hour_and_weather_are_heard_in_the_reef_and_not_in_silence():
     assert np.nanmax(silent["heard_time"]) == 0
 
 
-def test_the_shipped_world_follows_actions_and_prompts_for_a_second(tmp_path):
+def test_the_shipped_world_follows_actions_and_prompts_for_a_second(tmp_path, monkeypatch):
     """An action or a prompt given a frame early or late would lose the swimmer, or the hour, at once."""
+    monkeypatch.setattr(simulator, "MOMENTS", 1)
     told = simulator.evaluate_match(oyster.load("reef"), tmp_path, simulator.MatchOptions(worlds=3, seconds=1, seed=3))
     for name in ("body_recall", "time", "weather", "water"):
         assert told["world"][name]["mean"] > 0.9, name
         assert told["tokenizer"][name]["mean"] == told["truth"][name]["mean"] == 1
     assert told["world"]["psnr_moving"]["mean"] > told["frozen"]["psnr_moving"]["mean"]
     assert told["world"]["body_error"]["p5"] <= told["world"]["body_error"]["p95"]
-    assert told["effects"]["heading"]["told_apart"] > 4 and told["effects"]["distinct_actions"] > 500
+    for name in ("heading", "light", "call"):  # three moments are too few to be sure of any one value
+        assert np.mean(told["effects"][name]["accuracy"]) > 0.6, name
     curves = json.loads((tmp_path / "curves.json").read_text())
     assert len(curves["world"]["ssim"]["mean"]) == 1
     assert curves["world"]["ssim"]["mean"][0] == pytest.approx(told["world"]["ssim"]["mean"])
