@@ -186,13 +186,19 @@ def _tile(place: np.ndarray) -> np.ndarray:
 
 def _nearest(looks: Looks, thing: str) -> np.ndarray:
     """The error of each look's best fit in true frames of its hour on any tile but the thing's."""
-    reset = jax.jit(jax.vmap(reef.reset))
-    scenes = np.repeat(np.array(reef.ALL_SCENES), _STARTS, axis=0)
-    states, shown = jax.device_get(reset(jax.random.split(jax.random.key(1), len(scenes)), reef.Scene(*scenes.T)))
-    errors = np.concatenate([_errors(tiles, looks.pixels, looks.mask) for tiles in _tiled(shown.video)])
-    corner = np.stack([reef.camera(body) for body in states.body])
-    place = _at(states, thing) - corner
+    states, video = _true_frames()
+    errors = np.concatenate([_errors(tiles, looks.pixels, looks.mask) for tiles in _tiled(video)])
+    place = _at(states, thing) - np.stack([reef.camera(body) for body in states.body])
     shows = ((place >= 0) & (place < SIZE)).all(-1)
     errors[np.flatnonzero(shows), _tile(place[shows])] = np.inf
-    errors = np.where(scenes[:, :1, None] == looks.hour, errors, np.inf)
+    errors = np.where(states.scene.time[:, None, None] == looks.hour, errors, np.inf)
     return errors.min((0, 1)).astype(np.float32)
+
+
+@cache
+def _true_frames() -> tuple[ReefState, np.ndarray]:
+    """States and frames that detectors are made from, _STARTS of each scene."""
+    scenes = np.repeat(np.array(reef.ALL_SCENES), _STARTS, axis=0)
+    reset = jax.jit(jax.vmap(reef.reset))
+    states, shown = jax.device_get(reset(jax.random.split(jax.random.key(1), len(scenes)), reef.Scene(*scenes.T)))
+    return states, shown.video
