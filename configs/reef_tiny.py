@@ -58,7 +58,8 @@ def get_config(variant: str = "full"):
     if variant == "quick":
         train = replace(train, **{n: replace(getattr(train, n), steps=s) for n, s in QUICK.items()})
     if variant in ("more", "both"):
-        train = replace(train, dynamics=replace(train.dynamics, steps=8000, learning_rate=3e-3))
+        steps = 8000 if variant == "more" else 7200
+        train = replace(train, dynamics=replace(train.dynamics, steps=steps, learning_rate=3e-3))
     return as_config_dict(
         ExperimentConfig(
             video_tokenizer=VideoTokenizerConfig(
