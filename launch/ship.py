@@ -28,7 +28,11 @@ def main(_):
     if not re.fullmatch(r"[a-z][a-z0-9_]*", v.name):
         raise app.UsageError(f"--name={v.name}: a name is of small letters, digits and underscores")
     out = SHIPPED / v.name
+    if not v.world and not v.reports:
+        raise app.UsageError("nothing to ship: give --world, or --reports of the world that is there")
     if v.world:
+        for report in out.glob("match_*.json"):  # of the world that goes
+            report.unlink()
         training = json.loads((Path(v.world) / WORLD_FILE).read_text())["training"]
         save_world(oyster.load(v.world), out, training, half=True)
         size = (out / PARAMS_FILE).stat().st_size / 1e6

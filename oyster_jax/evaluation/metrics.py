@@ -2,6 +2,7 @@
 
 import numpy as np
 
+_SSIM_BORDER = 5  # pixels whose window would reach over the edge
 CHANGED = 0.06  # a pixel differs from the background where any channel is further than this from it
 
 
@@ -30,28 +31,13 @@ def psnr_each(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return decibels(error.mean((-3, -2, -1)))
 
 
-_SSIM_BORDER = 5  # pixels whose window would reach over the edge
+def ssim_map(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Structural similarity of the windows around pixels of uint8 images [..., H, W, 3], float [..., H - 10, W - 10];
+    its mean is SSIM (Wang et al. 2004).
 
-
-def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Structural similarity of uint8 images [..., H, W, 3], float [...] (Wang et al. 2004).
-
-    Gaussian window of σ = 1.5, 11 pixels wide, covariances unbiased, borders cropped: scikit-image's
+    Gaussian window of σ = 1.5, 11 pixels wide, covariances unbiased, borders cropped: the mean is scikit-image's
     `structural_similarity(gaussian_weights=True, channel_axis=-1, data_range=255)`.
     """
-    return ssim_map(a, b).mean((-2, -1))
-
-
-def ssim_where(score: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The mean of an `ssim_map` over the windows around the pixels of a mask bool [..., H, W], float [...]; nan where
-    there are none."""
-    inner = mask[..., _SSIM_BORDER:-_SSIM_BORDER, _SSIM_BORDER:-_SSIM_BORDER]
-    count = inner.sum((-2, -1))
-    return np.where(count > 0, (score * inner).sum((-2, -1)) / np.maximum(count, 1), np.nan)
-
-
-def ssim_map(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """What `ssim` is the mean of, how similar the windows around pixels are: float [..., H - 10, W - 10]."""
     from scipy.ndimage import correlate1d
 
     reach = np.arange(-_SSIM_BORDER, _SSIM_BORDER + 1)
@@ -69,32 +55,17 @@ def ssim_map(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return score[..., _SSIM_BORDER:-_SSIM_BORDER, _SSIM_BORDER:-_SSIM_BORDER, :].mean(-1)
 
 
+def ssim_where(score: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The mean of an `ssim_map` over the windows around the pixels of a mask bool [..., H, W], float [...]; nan where
+    there are none."""
+    inner = mask[..., _SSIM_BORDER:-_SSIM_BORDER, _SSIM_BORDER:-_SSIM_BORDER]
+    count = inner.sum((-2, -1))
+    return np.where(count > 0, (score * inner).sum((-2, -1)) / np.maximum(count, 1), np.nan)
+
+
 def changed_mask(video: np.ndarray, background: np.ndarray) -> np.ndarray:
     """bool [..., H, W]: the pixels of `video` (uint8 [..., H, W, 3]) that differ from `background` [..., H, W, 3]."""
     return np.abs(video.astype(np.float32) - background).max(-1) > CHANGED * 255
-
-
-def ssim_map_mean(a: np.ndarray, b: np.ndarray, mask: np.ndarray) -> float:
-    """SSIM over the smallest boxes that hold the changed pixels of each image, grown to at least 16 pixels.
-
-    Our own: SSIM is defined on windows, not on single pixels. Images without a changed pixel are left out.
-    """
-    scores = []
-    for x, y, m in zip(a, b, mask):
-        if m.any():
-            scores.append(ssim(*(_box(v, m) for v in (x, y))))
-    return float(np.mean(scores)) if scores else float("nan")
-
-
-def _box(image: np.ndarray, mask: np.ndarray, smallest: int = 16) -> np.ndarray:
-    """The part of an image around the true pixels of a mask."""
-    spans = []
-    for axis in (0, 1):
-        where = np.flatnonzero(mask.any(1 - axis))
-        size = min(max(where[-1] + 1 - where[0], smallest), mask.shape[axis])
-        start = int(np.clip((where[0] + where[-1] + 1 - size) // 2, 0, mask.shape[axis] - size))
-        spans.append(slice(start, start + size))
-    return image[spans[0], spans[1]]
 
 
 def log_mel(audio: np.ndarray, sample_rate: int, bands: int = 40, size: int = 512) -> np.ndarray:

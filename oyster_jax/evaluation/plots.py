@@ -53,21 +53,19 @@ def delta_psnr(path: Path, report: dict) -> None:
     plt.close(fig)
 
 
-def match_curves(path: Path, curves: dict[str, dict[str, np.ndarray]], fps: int) -> None:
-    """One panel for each metric over time: its mean over worlds and frames by the second, a line for each name that has
-    it, and thinner its 5th percentile (dotted) and its 95th (dashed), for the first name alone."""
+def match_curves(path: Path, curves: dict[str, dict[str, dict[str, list[float]]]]) -> None:
+    """One panel for each metric over time: its mean by the second, a line for each name that has it, and for the first
+    name, thinner, its 5th percentile (dotted) and its 95th (dashed). curves: by name and metric `mean`, `p5` and `p95`,
+    one value a second."""
     metrics = list(dict.fromkeys(metric for own in curves.values() for metric in own))
     fig, axes = plt.subplots(-(-len(metrics) // 3), 3, figsize=(14, 2.4 * -(-len(metrics) // 3)), squeeze=False)
     for axis, metric in zip(axes.flat, metrics):
         for i, (name, own) in enumerate(curves.items()):
             if metric in own:
-                seconds = own[metric].shape[1] // fps
-                parts = own[metric][:, : seconds * fps].reshape(len(own[metric]), seconds, fps).swapaxes(0, 1)
-                at, parts = np.arange(1, seconds + 1), parts.reshape(seconds, -1)
-                axis.plot(at, np.ma.masked_invalid(parts).mean(1), label=name, color=f"C{i}")
-                if i == 0 and not np.isnan(parts).all(1).any():
-                    for share, line in ((5, ":"), (95, "--")):
-                        axis.plot(at, np.nanpercentile(parts, share, axis=1), line, color=f"C{i}", linewidth=0.7)
+                at = np.arange(1, len(own[metric]["mean"]) + 1)
+                axis.plot(at, own[metric]["mean"], label=name, color=f"C{i}")
+                if i == 0:
+                    axis.plot(at, own[metric]["p5"], ":", at, own[metric]["p95"], "--", color=f"C{i}", linewidth=0.7)
         axis.set_title(metric, fontsize=8)
         axis.legend(fontsize=6)
     fig.tight_layout()

@@ -228,7 +228,7 @@ def heard_curves(audio: np.ndarray, scene: reef.Scene) -> dict[str, np.ndarray]:
 
 
 def bare_frames(match: Match) -> np.ndarray:
-    """Each true scene without what lives, float32 [B, T, H, W, 3]: it rains where it does in half of the frames."""
+    """Each true scene without what lives, float32 [B, T, H, W, 3]: rain stands where it is at the clock's 0."""
     draw = jax.jit(lambda scenes, corners: jax.lax.map(lambda x: draw_bare(*x), (scenes, corners), batch_size=64))
     flat = lambda x: np.reshape(x, (-1, *x.shape[2:]))
     shown = draw(jax.tree.map(flat, match.scene), flat(match.places["camera"]))
@@ -314,13 +314,9 @@ def evaluate_match(
     write_json(out / "match.json", report)
     seconds = {name: {k: by_the_second(v, fps) for k, v in own.items()} for name, own in curves.items()}
     write_json(out / "curves.json", numbers(seconds))
-    plots.match_curves(out / "match.png", curves, fps)
-    pictures = [
-        "match_sheet.png",
-        *(["revisit.png"] if options.place == "open" else []),
-        "match_sound.png",
-        "match.png",
-    ]
+    plots.match_curves(out / "match.png", seconds)
+    sheets = ["match_sheet.png", "revisit.png"] if options.place == "open" else ["match_sheet.png"]
+    pictures = [*sheets, "match_sound.png", "match.png"]
     write_page(out, f"{options.seconds} s beside the reef itself", report, _films(world, match, out), pictures)
     return report
 

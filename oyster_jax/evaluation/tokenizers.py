@@ -65,11 +65,13 @@ def picture_report(
     still = np.broadcast_to(background.astype(np.uint8), truth.shape)
     report = {"changed_share": float(changed.mean())}
     for key, other in ((name, seen), ("static_median", still)):
+        alike = metrics.ssim_map(truth, other)
+        each = metrics.ssim_where(alike, changed)
         report[key] = {
             "psnr": metrics.psnr(truth, other),
             "psnr_changed": metrics.psnr(truth, other, changed),
-            "ssim": float(metrics.ssim(truth, other).mean()),
-            "ssim_changed": metrics.ssim_map_mean(truth, other, changed),
+            "ssim": float(alike.mean()),
+            "ssim_changed": float(np.nanmean(each)) if np.isfinite(each).any() else float("nan"),
         } | ({"lpips": float(lpips(layers, truth, other).mean())} if layers else {})
     return report
 

@@ -105,9 +105,9 @@ def _backdrop() -> np.ndarray:
 def _splashes() -> np.ndarray:
     """Rings of rain on plain water, f32[10,224,160], one turn after the other and round again.
 
-    In the bay two thirds of its tiles take turns, in an order without order. The screen of the open reef moves, so
-    there one tile in five has a ring, a knight's move from the next, and the wind drives all of them east: any nine
-    tiles side by side tell where the rings beyond them are, and where each will be next.
+    In the bay two thirds of its tiles take turns, in no order. The screen of the open reef moves, so there one tile in
+    five has a ring, a knight's move from the next, and the wind drives all of them east: any nine tiles side by side
+    tell where the rings beyond them are, and where each will be next.
     """
     plain, (row, column) = TILES == "~", np.indices(TILES.shape)
     spots = np.argwhere(plain & (row < OFFSHORE // TILE))

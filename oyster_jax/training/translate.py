@@ -12,9 +12,10 @@ import numpy as np
 
 from oyster_jax.data.dataset import ClipReader
 from oyster_jax.data.pipeline import take
-from oyster_jax.models.video_tokenizer import frame_positions
 from oyster_jax.models.world_model import World
+from oyster_jax.sampling.rollout import encode
 from oyster_jax.training.tokens import PAD, digest
+from oyster_jax.types import Clip, TokenFrame
 
 # Tables and heads by code: (path below the dynamics' parameters, the codes' axis).
 _BY_CODE = {
@@ -38,42 +39,35 @@ _BY_CODE = {
 def translate(dynamics: dict, old: World, new: World, reader: ClipReader, frames: int = 1 << 15) -> dict:
     """`dynamics`, the parameters of a model of `old`'s codes, for those of `new`; as they are where there are no
     two tokenizers that differ. `frames`: of how many frames of `reader`'s training clips tokens are compared."""
-    for modality, paths in _BY_CODE.items():
-        name = f"{modality}_tokenizer"
-        if name not in old.params or name not in new.params or digest(old.params[name]) == digest(new.params[name]):
-            continue
-        seen = together(name, old, new, reader, frames)
-        for path, axis in paths:
-            dynamics = _replaced(dynamics, path.split("/"), partial(_mixed, seen=seen, axis=axis))
+    names = [f"{modality}_tokenizer" for modality in _BY_CODE]
+    if not all(name in world.params for name in names for world in (old, new)):
+        return dynamics
+    other = [modality for modality, n in zip(_BY_CODE, names) if digest(old.params[n]) != digest(new.params[n])]
+    seen = together(old, new, reader, frames) if other else None
+    for modality in other:
+        for path, axis in _BY_CODE[modality]:
+            change = partial(_mixed, seen=getattr(seen, modality), axis=axis)
+            dynamics = _replaced(dynamics, path.split("/"), change)
     return dynamics
 
 
-def together(name: str, old: World, new: World, reader: ClipReader, frames: int) -> np.ndarray:
-    """How often a code of the new tokenizer stands where one of the old stands, float [new codes, old codes]."""
-    modality = name.removesuffix("_tokenizer")
-    encode = {"video": _encode_video, "audio": _encode_audio}[modality]
-    sizes = [getattr(w.config.dynamics, f"{modality}_codes") for w in (new, old)]
-    seen = np.zeros(sizes)
+def together(old: World, new: World, reader: ClipReader, frames: int) -> TokenFrame:
+    """How often a code of the new tokenizers stands where one of the old stands, float [new codes, old codes] each."""
+    sizes = [(w.config.dynamics.video_codes, w.config.dynamics.audio_codes) for w in (new, old)]
+    seen = TokenFrame(*(np.zeros(size) for size in zip(*sizes)))
+    tokens_of = jax.jit(encode)
     for index in reader.split("train"):
         if frames <= 0:
             break
         meta, arrays = reader[index]
         length = min(int(reader.frames[index]), frames)
         length -= length % PAD if length > PAD else 0  # few shapes to compile
-        media = take(meta, arrays, 0, length, (modality,), reader.info.max_prompts)[modality][None]
-        np.add.at(seen, tuple(np.asarray(encode(w, media)).ravel() for w in (new, old)), 1)
+        clip = Clip(**take(meta, arrays, 0, length, ("video", "audio", "action"), reader.info.max_prompts))
+        clip = jax.tree.map(lambda x: x[None], clip)
+        for count, *codes in zip(seen, *(tokens_of(world, clip) for world in (new, old))):
+            np.add.at(count, tuple(np.asarray(x).ravel() for x in codes), 1)
         frames -= length
     return seen
-
-
-@jax.jit
-def _encode_video(world: World, video: jax.Array) -> jax.Array:
-    return world.apply("video_tokenizer", video, frame_positions(*video.shape[:2]), method="encode")[0]
-
-
-@jax.jit
-def _encode_audio(world: World, audio: jax.Array) -> jax.Array:
-    return world.apply("audio_tokenizer", audio, method="encode")[0]
 
 
 def _mixed(x: np.ndarray, seen: np.ndarray, axis: int) -> np.ndarray:
