@@ -81,7 +81,7 @@ class VideoTokenizer(nn.Module):
     def __call__(self, video_BTHWC: jax.Array, key: jax.Array | None = None) -> tuple[jax.Array, Quantized]:
         """Reconstructs a clip: pixels float32 [B, T, H, W, 3] and the quantizer's result. `key`: see `Quantizer`."""
         position = frame_positions(*video_BTHWC.shape[:2])
-        quantized = self.quantizer.push_apart(self.quantizer(self.latents(video_BTHWC, position)[0], key))
+        quantized = self.quantizer(self.latents(video_BTHWC, position)[0], key)
         return self.paint(quantized.vector, position)[0], quantized
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from oyster_jax.config import QuantizerConfig
 
 FRESH_CODE = 0.1  # root mean square of a codebook vector's features when it begins
+SAME = 1e-4  # cosine distance below which latents are the same, but for rounding
 
 
 class Quantized(NamedTuple):
@@ -94,11 +95,12 @@ def cosine_vq(z: jax.Array, codebook: jax.Array, commitment: float = 0.25) -> Qu
     return Quantized(z + stop(vector - z), z, code, loss)
 
 
-def renewed(codebook: jax.Array, z: jax.Array, key: jax.Array) -> jax.Array:
-    """The codebook [codes, dim] with every code that none of the latents z [..., dim] chose begun anew at one of them.
+def renewed(codebook: jax.Array, z: jax.Array) -> jax.Array:
+    """The codebook [codes, dim] with codes that none of the latents z [..., dim] chose begun anew, one after another,
+    each at the latent that lies farthest from all codes (Gonzalez 1985), as long as one lies apart from them.
 
-    One after another they are drawn, each latent the likelier the farther it lies from any code (k-means++, Arthur and
-    Vassilvitskii 2007), so that what is rare gets a code too. Consumes `key`.
+    However often a thing is seen it takes one code: latents drawn by how far they lie and how many they are
+    (k-means++) left rare looks of a small thing to share a code while hundreds of codes stood unused.
     """
     z, known = _unit(z.astype(jnp.float32).reshape(-1, z.shape[-1])), _unit(codebook)
     nearness = z @ known.T
@@ -106,10 +108,10 @@ def renewed(codebook: jax.Array, z: jax.Array, key: jax.Array) -> jax.Array:
 
     def begin(i, carry):
         codebook, far = carry
-        # Rounding may leave a distance below zero; and where all latents have their code, any one will do.
-        pick = z[jax.random.categorical(jax.random.fold_in(key, i), jnp.log(jnp.maximum(far, 1e-9)))]
-        new = jnp.where(used[i], codebook[i], pick * FRESH_CODE * codebook.shape[1] ** 0.5)
-        return codebook.at[i].set(new), jnp.where(used[i], far, jnp.minimum(far, 1 - z @ pick))
+        pick = jnp.argmax(far)
+        stays = used[i] | (far[pick] < SAME)
+        new = jnp.where(stays, codebook[i], z[pick] * FRESH_CODE * codebook.shape[1] ** 0.5)
+        return codebook.at[i].set(new), jnp.where(stays, far, jnp.minimum(far, 1 - z @ z[pick]))
 
     return jax.lax.fori_loop(0, len(codebook), begin, (codebook, 1 - nearness.max(-1)))[0]
 

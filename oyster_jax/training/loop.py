@@ -23,8 +23,8 @@ from oyster_jax.training.logging import Logger
 from oyster_jax.training.optimizer import make_optimizer
 from oyster_jax.training.tasks.base import Batch, Metrics, Sample, Task
 
-RENEW_BATCHES = 16  # that unused codes are told by: codes of rare things must not look unused
-RENEW_SHARE = 0.8  # of a stage's steps: codes that begin later could not be learnt any more
+RENEW_CLIPS = 2048  # that unused codes are told by: codes of rare things must not look unused
+RENEW_SHARE = 0.9  # of a stage's steps: codes that begin later could not be learnt any more
 
 
 class TrainState(NamedTuple):
@@ -72,8 +72,8 @@ def shard_train_step(task: Task, mesh: Mesh):
 
 
 def shard_renew(task: Task, laid: TrainState):
-    """The jitted `(state, batch, key) -> state` that lets unused codes begin anew."""
-    renew = lambda state, batch, key: state._replace(params=task.renew(state.params, batch, key))
+    """The jitted `(state, batch) -> state` that lets unused codes begin anew."""
+    renew = lambda state, batch: state._replace(params=task.renew(state.params, batch))
     return jax.jit(renew, out_shardings=laid, donate_argnums=0)
 
 
@@ -129,7 +129,6 @@ def _train(task, state, steps, data, held_out, mesh, workdir, media, key, checkp
     evaluate = jax.jit(task.evaluate)
     logger = Logger(workdir, task.name, media, stage.steps, step, active=jax.process_index() == 0)
     step_key, eval_key = jax.random.split(jax.random.fold_in(key, 1))
-    renew_key = jax.random.fold_in(key, 2)
     watch = Divergence(task.name, checkpoints)
     clock, since = time.monotonic(), step
     try:
@@ -138,7 +137,7 @@ def _train(task, state, steps, data, held_out, mesh, workdir, media, key, checkp
             step += 1
             watch.see(metrics)
             if stage.renew_every and step % stage.renew_every == 0 and step <= RENEW_SHARE * stage.steps:
-                state = renew(state, put_batch(many(data, RENEW_BATCHES), mesh), jax.random.fold_in(renew_key, step))
+                state = renew(state, put_batch(many(data, -(-RENEW_CLIPS // stage.batch)), mesh))
             last = step == stage.steps
             if last or step % stage.log_every == 0:
                 watch.check(step)

@@ -110,21 +110,21 @@ def test_codebook_vectors_are_pushed_to_where_latents_are_and_fsq_has_nothing_to
 
 
 def test_codes_that_nothing_uses_begin_anew_at_what_is_far_from_all():
-    """Five clusters, two of them rare, and a codebook that knows the most frequent one alone."""
+    """Seven looks, some seen once in two thousand, and a codebook that knows the most frequent one alone."""
     rng = np.random.default_rng(0)
-    centres = np.linalg.qr(rng.normal(size=(8, 8)))[0][:5]
-    which = rng.choice(5, 2000, p=(0.9, 0.05, 0.04, 0.005, 0.005))
-    z = jnp.asarray(centres[which] + 0.01 * rng.normal(size=(2000, 8)), jnp.float32)
-    book = jnp.asarray(np.stack([3 * centres[0], *-centres[:1].repeat(15, 0)]), jnp.float32)
-    new = jax.jit(renewed)(book, z[None], jax.random.key(0))
+    looks = np.linalg.qr(rng.normal(size=(8, 8)))[0][:7]
+    looks[6] = looks[5] + 0.1 * looks[0]  # told apart by little
+    which = np.concatenate([np.arange(7), rng.choice(4, 2000, p=(0.9, 0.05, 0.03, 0.02))])
+    z = jnp.asarray(looks[which], jnp.float32)
+    book = jnp.asarray(np.stack([3 * looks[0], *-looks[:1].repeat(15, 0)]), jnp.float32)
+    new = jax.jit(renewed)(book, z[None])
     np.testing.assert_array_equal(new[0], book[0], "a code that is used stays as it is")
-    code = np.asarray(cosine_vq(z, new).code)
-    assert all(len(set(code[which == a]) & set(code[which == b])) == 0 for a in range(5) for b in range(a))
+    assert len(set(np.asarray(cosine_vq(z, new).code)[:7])) == 7, "each look has a code of its own"
     begun = np.asarray(new)[np.any(np.asarray(new) != book, axis=1)]
-    assert len(begun) == len(np.unique(begun, axis=0)) > 10, "each at a latent of its own"
+    assert len(begun) == 6, "and codes that nothing needs stay as they are"
     assert abs(np.sqrt(np.mean(begun**2)) - 0.1) < 1e-3, "as short as a codebook begins"
 
 
 def test_a_codebook_in_full_use_stays_as_it_is():
     z = jax.random.normal(jax.random.key(0), (500, 4))
-    np.testing.assert_array_equal(renewed(z[:8], z[:8], jax.random.key(1)), z[:8])
+    np.testing.assert_array_equal(renewed(z[:8], z[:8]), z[:8])

@@ -37,6 +37,6 @@ class Task(Protocol):
         """Held-out metrics, and something to look at and listen to. Consumes `key`."""
         ...
 
-    def renew(self, params: dict, batch: Batch, key: jax.Array) -> dict:
-        """Parameters with what nothing in `batch` uses begun anew. Consumes `key`. For stages with `renew_every`."""
+    def renew(self, params: dict, batch: Batch) -> dict:
+        """Parameters with what nothing in `batch` uses begun anew. For stages with `renew_every`."""
         ...

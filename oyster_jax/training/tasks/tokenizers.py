@@ -49,10 +49,10 @@ class VideoTokenizerTask:
         rows = jnp.stack([batch["video"][0], to_uint8(pixels[0])])
         return metrics | {"loss": loss}, Sample(rows, jnp.stack([batch["audio"][0]] * 2))
 
-    def renew(self, params: dict, batch: Batch, key: jax.Array) -> dict:
+    def renew(self, params: dict, batch: Batch) -> dict:
         position = frame_positions(*batch["video"].shape[:2])
         z = self.model.apply({"params": params}, batch["video"], position, method="latents")[0]
-        return with_renewed_codes(params, z, key)
+        return with_renewed_codes(params, z)
 
     def _loss(self, params, batch, key=None, progress=1.0):
         video = batch["video"]
@@ -106,9 +106,9 @@ class AudioTokenizerTask:
         rows = jnp.stack([batch["audio"][0], jnp.clip(audio[0], -1, 1)])
         return metrics | {"loss": loss}, Sample(jnp.stack([batch["video"][0]] * 2), rows)
 
-    def renew(self, params: dict, batch: Batch, key: jax.Array) -> dict:
+    def renew(self, params: dict, batch: Batch) -> dict:
         z = self.model.apply({"params": params}, batch["audio"], method="latents")[0]
-        return with_renewed_codes(params, z, key)
+        return with_renewed_codes(params, z)
 
     def _loss(self, params, batch, key=None):
         audio, quantized = self.model.apply({"params": params}, batch["audio"], key)
@@ -121,12 +121,12 @@ class AudioTokenizerTask:
         return loss + quantized.loss, metrics, audio, quantized.code
 
 
-def with_renewed_codes(params: dict, z: jax.Array, key: jax.Array) -> dict:
+def with_renewed_codes(params: dict, z: jax.Array) -> dict:
     """A tokenizer's parameters with the codes that none of the latents z [..., code_dim] chose begun anew; as they are
     where it has no codebook."""
     if "quantizer" not in params:
         return params
-    return params | {"quantizer": {"codebook": renewed(params["quantizer"]["codebook"], z, key)}}
+    return params | {"quantizer": {"codebook": renewed(params["quantizer"]["codebook"], z)}}
 
 
 def psnr(mean_squared_error: jax.Array) -> jax.Array:
