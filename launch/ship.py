@@ -2,8 +2,8 @@
 reports of what it is worth.
 
 python launch/ship.py --world=runs/reef/world --name=reef
-oyster evaluate --world=reef --match=60 --out=report_bay; oyster evaluate --world=reef --match=60 --place=open ...
-python launch/ship.py --name=reef --reports=report_bay,report_open
+oyster evaluate --world=reef --match=60 --out=match; oyster evaluate --world=reef --direct --out=directing
+python launch/ship.py --name=reef --reports=match,directing
 """
 
 import json
@@ -18,7 +18,7 @@ from oyster_jax.models.world_model import PARAMS_FILE, SHIPPED, WORLD_FILE, save
 
 flags.DEFINE_string("world", None, "the world's folder, as `oyster train` exports it; without, the one there stays")
 flags.DEFINE_string("name", "reef", "what it will be called")
-flags.DEFINE_list("reports", [], "folders that `oyster evaluate --match` wrote of the world as shipped")
+flags.DEFINE_list("reports", [], "folders that `oyster evaluate` wrote of the world as shipped")
 
 MOST_MB = 12  # a repository keeps every version for ever
 
@@ -31,7 +31,7 @@ def main(_):
     if not v.world and not v.reports:
         raise app.UsageError("nothing to ship: give --world, or --reports of the world that is there")
     if v.world:
-        for report in out.glob("match_*.json"):  # of the world that goes
+        for report in reports(out):  # of the world that goes
             report.unlink()
         training = json.loads((Path(v.world) / WORLD_FILE).read_text())["training"]
         save_world(oyster.load(v.world), out, training, half=True)
@@ -39,9 +39,14 @@ def main(_):
         if size > MOST_MB:
             raise app.UsageError(f"{out} has {size:.1f} MB, more than {MOST_MB}: do not commit it")
         print(f"{out}: {size:.1f} MB")
-    for report in map(Path, v.reports):
-        place = json.loads((report / "match.json").read_text())["options"]["place"]
-        print(shutil.copy(report / "match.json", out / f"match_{place}.json"))
+    for report in (r for folder in v.reports for r in reports(Path(folder))):
+        place = json.loads(report.read_text())["options"]["place"]
+        print(shutil.copy(report, out / f"{report.stem}_{place}.json"))
+
+
+def reports(folder: Path) -> list[Path]:
+    """The reports in a folder that `oyster evaluate` wrote, or in the package."""
+    return [path for kind in ("match", "directing") for path in sorted(folder.glob(f"{kind}*.json"))]
 
 
 if __name__ == "__main__":

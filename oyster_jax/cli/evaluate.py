@@ -4,8 +4,9 @@
   oyster evaluate --world=reef --data=data_reef --out=report --starts=64 --video_steps=4
   oyster evaluate --world=reef --match=60 --out=report
   oyster evaluate --world=runs/reef/world --match=60 --place=open --out=report
+  oyster evaluate --world=reef --direct --out=report
 
-Both write index.html, a page to look at and listen to.
+All write index.html, a page to look at and listen to.
 
 With --data: writes report.json, plots and contact sheets. Tokenizers: PSNR and SSIM, whole and on changed pixels,
 beside the static median frame; log-mel distance; codes in use. Dynamics: bits a frame beside two guessers; ΔPSNR of
@@ -20,8 +21,12 @@ their causes are seen. Then every value of every action is tried from the same m
 effects can be told apart. With --place=open in the open reef, where a swimmer then also leaves a place for ten seconds
 and comes back to it.
 
-With --lpips=FILE both also give LPIPS, how unlike pictures look to a trained network. No network comes with the
-package; in an environment with the lpips package, this makes the file:
+With --direct: asks a world of the reef for every scene of a place by its caption, from nothing and as an event after
+two seconds, and has it continue images. Writes directing.json and a sheet: what can be seen and heard of what was asked
+for, attribute by attribute, of captions that were recorded and of those that never were.
+
+With --lpips=FILE the first two also give LPIPS, how unlike pictures look to a trained network. No network comes with
+the package; in an environment with the lpips package, this makes the file:
 
   python -c 'import lpips; from safetensors.torch import save_model; save_model(lpips.LPIPS(net="alex"), "FILE")'
 """
@@ -49,29 +54,35 @@ flags.DEFINE_string("lpips", None, "a file of LPIPS weights, for that distance t
 flags.DEFINE_integer("match", None, "seconds to play against the simulator", 1, flag_values=FLAGS)
 flags.DEFINE_integer("worlds", 8, "episodes of a match", 1, flag_values=FLAGS)
 flags.DEFINE_boolean("idle", False, "a match in which nobody plays", flag_values=FLAGS)
-flags.DEFINE_enum("place", "bay", ["bay", "open"], "where a match is played: bay or open reef", flag_values=FLAGS)
+flags.DEFINE_boolean("direct", False, "ask for every scene by its caption", flag_values=FLAGS)
+flags.DEFINE_enum("place", "bay", ["bay", "open"], "of --match and --direct: bay or open reef", flag_values=FLAGS)
 flags.DEFINE_boolean("held_out", False, "a match under prompts that were never recorded", flag_values=FLAGS)
 
 
 def run(values: flags.FlagValues) -> None:
     import json
 
+    from oyster_jax.evaluation.directing import DirectOptions, evaluate_directing
     from oyster_jax.evaluation.report import EvaluationOptions, evaluate
     from oyster_jax.evaluation.simulator import MatchOptions, evaluate_match
     from oyster_jax.models.world_model import load
 
-    if not values.world or not values.out or not (values.data or values.match):
-        raise OysterError("--world, --out and one of --data and --match are needed")
-    if values.data and values.match:
-        raise OysterError("give --data or --match, not both: they are two reports")
+    asked = [f"--{name}" for name in ("data", "match", "direct") if values[name].value]
+    if not values.world or not values.out or not asked:
+        raise OysterError("--world, --out and one of --data, --match and --direct are needed")
+    if len(asked) > 1:
+        raise OysterError(f"give one of {' and '.join(asked)}: each is a report of its own")
     world = load(values.world)
     steps = {n: values[n].value for n in ("video_steps", "audio_steps") if values[n].value is not None}
     sampling = replace(world.config.sampling, **steps)
-    shared = {"context": values.context, "seed": values.seed, "lpips": values.lpips, "sampling": sampling}
+    drawn = {"seed": values.seed, "sampling": sampling}
+    shared = drawn | {"context": values.context, "lpips": values.lpips}
     log = lambda line: print(f"evaluating {line}", flush=True)
     if values.match:
         play = {name: values[name].value for name in ("worlds", "idle", "held_out", "place")}
         report = evaluate_match(world, values.out, MatchOptions(seconds=values.match, **play, **shared), log)
+    elif values.direct:
+        report = evaluate_directing(world, values.out, DirectOptions(place=values.place, **drawn), log)
     else:
         much = {"frames": values.frames, "starts": values.starts, "batch": values.batch}
         report = evaluate(world, values.data, values.out, EvaluationOptions(**much, **shared), log)

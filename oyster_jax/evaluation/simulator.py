@@ -7,7 +7,6 @@ background of the true scene, and the *tokenizer* alone, which no rollout can be
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.data.dataset import write_json
 from oyster_jax.data.sources import reef as source
 from oyster_jax.evaluation import plots, reef_sight
+from oyster_jax.evaluation.directing import frames_until_followed
 from oyster_jax.evaluation.effects import effects
 from oyster_jax.evaluation.lpips import Layer, load_lpips, lpips
 from oyster_jax.evaluation.metrics import (
@@ -48,7 +48,6 @@ from oyster_jax.types import Observation, Prompt
 
 MARKS = (1, 2, 10, 30, 60)  # seconds after which curves are summed up
 MOMENTS = 3  # for each episode of a match, from which every value of every action is tried
-SETTLED = 3  # frames running that show what a prompt asks for: then it is followed
 NEAR = 6.0  # pixels from its true place within which a thing counts as recalled: not on the next tile
 
 
@@ -258,26 +257,6 @@ def _percentile(share: float, part: np.ndarray) -> float:
 def _known(measure, part: np.ndarray) -> float:
     known = part[~np.isnan(part)]
     return float(measure(known)) if known.size else float("nan")
-
-
-def frames_until_followed(curves: dict[str, np.ndarray], scene: reef.Scene) -> dict:
-    """From each change of prompt the frames until hour, weather, water and creature are all as asked (0: at once), and
-    stay so for SETTLED frames: median over those that come to it before the next change (or the end), and their share.
-    """
-    right = np.all([curves[name] != 0 for name in reef.ATTRIBUTES], axis=0)  # a creature out of sight is right
-    scenes = np.stack(scene, -1)
-    waits = []
-    for asked, good in zip(scenes, right):
-        changes = [*np.flatnonzero((asked[1:] != asked[:-1]).any(-1)) + 1, len(asked)]
-        for begin, end in pairwise(changes):
-            settled = [k for k in range(end - begin) if good[begin + k : min(begin + k + SETTLED, end)].all()]
-            waits.append(settled[0] if settled else None)
-    kept = [w for w in waits if w is not None]
-    return {
-        "changes": len(waits),
-        "followed": len(kept) / len(waits) if waits else float("nan"),
-        "median_frames": float(np.median(kept)) if kept else float("nan"),
-    }
 
 
 def evaluate_match(

@@ -75,18 +75,6 @@ def test_a_world_that_greys_or_changes_its_colours_is_told_by_them(match):
     assert np.max([np.abs(turns[name] - colours[name]) for name in ("red", "green", "blue")], 0).min() > 2
 
 
-def test_a_prompt_is_followed_from_the_first_frame_that_shows_all_of_it():
-    scene = reef.Scene(*np.zeros((5, 1, 12), int))
-    scene.time[0, 4:8] = 1  # changes at 4 and at 8
-    curves = {name: np.ones((1, 12)) for name in reef.ATTRIBUTES}
-    curves["water"][0, 4:6] = 0  # at 4 it takes two frames
-    curves["creature"][0, 8:] = 0  # at 8 it never comes
-    told = simulator.frames_until_followed(curves, scene)
-    assert told == {"changes": 2, "followed": 0.5, "median_frames": 2.0}
-    curves["creature"][0, 9] = 1  # for a moment, which is not enough
-    assert simulator.frames_until_followed(curves, scene) == told
-
-
 def test_a_summary_is_by_the_second():
     curve = np.repeat(np.arange(10.0), FPS)[None]
     told = simulator.summary(curve, FPS)
