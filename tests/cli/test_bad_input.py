@@ -28,7 +28,7 @@ TINY = f"--config={Path(__file__).parents[2] / 'configs/tiny.py'}"
         (["train"], ["--config", "--data", "--workdir"]),
         (["rollout"], ["--world"]),
         (["evaluate", "--world=x"], ["--data", "--out"]),
-        (["evaluate", "--world=x", "--out=y", "--data=z", "--match=3"], ["--data or --match"]),
+        (["evaluate", "--world=x", "--out=y", "--data=z", "--match=3"], ["--data and --match"]),
     ],
 )
 def test_a_command_line_that_does_not_fit(refused, arguments, words):
