@@ -6,9 +6,9 @@ world, on players that turn more often, in the bay and in the open reef:
     oyster record --source=reef:both --policy=restless --frames=260000 --seed=3 --out=DATA
     oyster train --config=configs/reef_tiny.py:more --init_from=reef --stage=dynamics --data=DATA --workdir=DIR
 
-With `--stage=video_tokenizer,dynamics --init_stage=audio_tokenizer,dynamics` it learns the picture's tokenizer anew, and
-carries the dynamics over to it. `configs/reef_tiny.py:quick` takes a quarter of an hour on `oyster record --source=reef
---frames=20000`: hour, weather, water and lanterns of a world, and not yet a swimmer.
+With `--stage=video_tokenizer,dynamics --init_stage=audio_tokenizer,dynamics` it learns the picture's tokenizer anew,
+and carries the dynamics over to it. `configs/reef_tiny.py:quick` takes a quarter of an hour on
+`oyster record --source=reef --frames=20000`: hour, weather, water and lanterns of a world, and not yet a swimmer.
 
 The world that comes with the package was trained so in six hours and a half: once from nothing and four times `more`,
 the last two in both places and each with a new tokenizer. README.md beside this file says what each turn gave, and
