@@ -55,7 +55,7 @@ class Quantizer(nn.Module):
         """The same with a cosine codebook's indecision about latents [B, T, tokens, dim] in its loss; FSQ has none."""
         if self.cfg.kind == "fsq":
             return q
-        # A third of a frame's tokens, from all its places, will do: all would cost a third of a training step's time.
+        # A third of a frame's tokens will do.
         return q._replace(loss=q.loss + 0.1 * self.indecision(q.soft[:, :, ::3]))
 
     def lookup(self, code: jax.Array) -> jax.Array:
