@@ -42,6 +42,11 @@ class DirectOptions:
     seed: int = 0
     sampling: SamplingConfig | None = None
 
+    @property
+    def scenes(self) -> tuple[reef.Scene, ...]:
+        """Those that are asked for."""
+        return reef.at(reef.PLACES.index(self.place))
+
 
 def evaluate_directing(
     world: World,
@@ -56,7 +61,7 @@ def evaluate_directing(
     check_reef(world)
     if options.sampling:
         world = replace(world, config=replace(world.config, sampling=options.sampling))
-    scenes = reef.at(reef.PLACES.index(options.place))
+    scenes = options.scenes
     prompts, rng, key = scene_prompts(world, scenes), np.random.default_rng(options.seed), jax.random.key(options.seed)
     asked, made, rows = [], [], {}
     for i in range(options.rounds):
@@ -66,7 +71,7 @@ def evaluate_directing(
         made.append(jax.device_get(_play(world, round_key, prompts, _some(prompts, then), actions)))
         asked += [(scenes[a], scenes[b]) for a, b in enumerate(then)]
     for i in (0, len(scenes) // 2, len(scenes) - 1):
-        rows[f"{'; then '.join(map(reef.caption, asked[i]))}"] = made[0].video[i]
+        rows["; then ".join(map(reef.caption, asked[i]))] = made[0].video[i]
     log("sight and sound")
     report = followed(Observation(*(np.concatenate(x) for x in zip(*made))), np.array(asked))
     log("images")

@@ -105,15 +105,19 @@ def renewed(codebook: jax.Array, z: jax.Array) -> jax.Array:
     z, known = _unit(z.astype(jnp.float32).reshape(-1, z.shape[-1])), _unit(codebook)
     nearness = z @ known.T
     used = jnp.zeros(len(codebook), bool).at[jnp.argmax(nearness, -1)].set(True)
+    unused = jnp.argsort(used)  # those first
 
-    def begin(i, carry):
-        codebook, far = carry
-        pick = jnp.argmax(far)
-        stays = used[i] | (far[pick] < SAME)
-        new = jnp.where(stays, codebook[i], z[pick] * FRESH_CODE * codebook.shape[1] ** 0.5)
-        return codebook.at[i].set(new), jnp.where(stays, far, jnp.minimum(far, 1 - z @ z[pick]))
+    def lacks_one(carry):
+        i, _, far = carry
+        return (i < jnp.sum(~used)) & (jnp.max(far) >= SAME)
 
-    return jax.lax.fori_loop(0, len(codebook), begin, (codebook, 1 - nearness.max(-1)))[0]
+    def begin(carry):
+        i, codebook, far = carry
+        pick = z[jnp.argmax(far)]
+        codebook = codebook.at[unused[i]].set(pick * FRESH_CODE * codebook.shape[1] ** 0.5)
+        return i + 1, codebook, jnp.minimum(far, 1 - z @ pick)
+
+    return jax.lax.while_loop(lacks_one, begin, (0, codebook, 1 - nearness.max(-1)))[1]
 
 
 def indecision(logits: jax.Array) -> jax.Array:

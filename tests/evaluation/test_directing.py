@@ -60,10 +60,8 @@ def test_who_is_not_listened_to_is_told_apart_by_attribute(obeyed):
 
 
 def test_the_shipped_world_shows_hour_weather_and_water_as_asked(tmp_path, monkeypatch):
-    scenes = (*KNOWN[::9], *NEW[::4])
-    monkeypatch.setattr(directing.reef, "at", lambda place, scenes_of=None: scenes)
-    options = directing.DirectOptions(rounds=1)
-    told = directing.evaluate_directing(oyster.load("reef"), tmp_path, options)
+    monkeypatch.setattr(directing.DirectOptions, "scenes", (*KNOWN[::9], *NEW[::4]))
+    told = directing.evaluate_directing(oyster.load("reef"), tmp_path, directing.DirectOptions(rounds=1))
     for part in ("seen", "held_out"):
         for when in ("first_frame", "after_2_s", "event_after_2_s"):
             assert min(told[part][when][name] for name in ("time", "weather", "water")) > 0.7, (part, when)
