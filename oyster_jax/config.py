@@ -187,6 +187,7 @@ class VideoTokenizerConfig:
     patch_layers: int = 0  # on each patch by itself, before the encoder and after the decoder, which may have none
     patch_mean: bool = True  # they are told the mean of a frame's patches; if not, still patches keep their tokens
     patch_place: bool = True  # a patch is told where it is; if not, what looks alike has one token wherever it goes
+    frame_codes: int = 0  # of one token more a frame, for what its patches share, such as the light; 0: there is none
     encoder: TransformerConfig = TransformerConfig(layers=2)
     decoder: TransformerConfig = TransformerConfig(layers=2)
     quantizer: QuantizerConfig = QuantizerConfig()
@@ -197,6 +198,10 @@ class VideoTokenizerConfig:
             layers = self.patch_layers + getattr(self, name).layers
             check(self.patch_layers >= 0 and layers > 0, f"the video tokenizer's {name} needs layers, or patch_layers")
         check(
+            self.frame_codes == 0 or self.frame_codes >= 2,
+            f"the video tokenizer's frame_codes are 0 or at least 2, got {self.frame_codes}",
+        )
+        check(
             self.height % self.patch == 0 and self.width % self.patch == 0,
             f"frame size {self.height}x{self.width} is not a multiple of the video tokenizer's patch {self.patch}",
         )
@@ -206,9 +211,19 @@ class VideoTokenizerConfig:
         return self.height // self.patch, self.width // self.patch
 
     @property
-    def tokens(self) -> int:
-        """N, video tokens a frame."""
+    def patches(self) -> int:
+        """Patches of a frame, each with a token."""
         return self.grid[0] * self.grid[1]
+
+    @property
+    def tokens(self) -> int:
+        """N, video tokens a frame: of its patches and, last, of what they share, if that has one."""
+        return self.patches + bool(self.frame_codes)
+
+    @property
+    def codes(self) -> int:
+        """Codes that a token may be: those of patches, then those of frames."""
+        return self.quantizer.codebook_size + self.frame_codes
 
 
 @dataclass(frozen=True)
@@ -306,6 +321,7 @@ class DynamicsConfig:
     text: TextEncoderConfig = TextEncoderConfig()
     video_tokens: int = 64  # *
     video_columns: int = 8  # *, of the grid that the picture's tokens make
+    video_shared: int = 0  # *, how many of them, the last ones, are of no place in that grid
     audio_tokens: int = 8  # *
     video_codes: int = 1000  # *
     audio_codes: int = 1000  # *

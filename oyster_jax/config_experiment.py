@@ -33,6 +33,7 @@ class StageConfig:
     clip_norm: float = 1.0
     ema: float = 0.0  # 0: off
     loud: float = 0.0  # share of windows drawn around loud moments
+    events: float = 0.0  # share of windows drawn around changes of prompt
     renew_every: int = 0  # of a codebook's tokenizer: steps after which unused codes begin anew, 0: never
     log_every: int = 20
     eval_every: int = 500
@@ -46,7 +47,9 @@ class StageConfig:
         kinds = ("adamw", "muon", "sgd")
         check(self.optimizer in kinds, f"optimizer must be 'adamw', 'muon' or 'sgd', got {self.optimizer!r}")
         check(self.renew_every >= 0, f"renew_every must not be negative, got {self.renew_every}")
-        check(0 <= self.loud <= 1 and 0 <= self.ema < 1, "loud must lie in [0, 1], ema in [0, 1)")
+        for name in ("loud", "events"):
+            check(0 <= getattr(self, name) <= 1, f"{name} is a share between 0 and 1, got {getattr(self, name)}")
+        check(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}")
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class TrainConfig:
     dynamics: StageConfig = StageConfig()
     motion_weight: float = 1.0  # weight of moving pixels in the video losses, 1: as much as the whole frame
     steadiness: float = 1.0  # weight of keeping the code of a patch that does not change, 0: free
+    likeness: float = 10.0  # weight of one code for what is drawn alike in another light, see `frame_codes`; 0: free
     cold_share: float = 0.2  # share of dynamics windows encoded from their own first frame
     labelled_frames: int = 1000  # labelled training frames that name the latent codes by the controls they mean
     workers: int = 0  # Grain worker processes; the batch order depends on it
@@ -80,7 +84,7 @@ class TrainConfig:
 
     def __post_init__(self):
         check_positive(self, "keep")
-        for name in ("motion_weight", "steadiness", "labelled_frames", "workers"):
+        for name in ("motion_weight", "steadiness", "likeness", "labelled_frames", "workers"):
             check(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
         check(0 <= self.cold_share < 1, f"train.cold_share must lie in [0, 1), got {self.cold_share}")
         for name in ("latent_action", "dynamics"):
@@ -128,8 +132,9 @@ def resolve(experiment: ExperimentConfig, media: MediaSpec, actions: ActionSpace
         experiment.dynamics,
         video_tokens=video.tokens,
         video_columns=video.width // video.patch,
+        video_shared=video.tokens - video.patches,
         audio_tokens=audio.tokens,
-        video_codes=video.quantizer.codebook_size,
+        video_codes=video.codes,
         audio_codes=audio.quantizer.codebook_size,
         action_sizes=played,
     )

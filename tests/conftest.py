@@ -53,7 +53,7 @@ def config():
     st = lambda window, **kw: TransformerConfig(layers=2, width=32, heads=2, mlp_ratio=2, window=window, **kw)
     experiment = ExperimentConfig(
         video_tokenizer=VideoTokenizerConfig(
-            patch=16, encoder=st(4), decoder=st(3), quantizer=QuantizerConfig(levels=(5, 4, 3))
+            patch=16, frame_codes=8, encoder=st(4), decoder=st(3), quantizer=QuantizerConfig(levels=(5, 4, 3))
         ),
         audio_tokenizer=AudioTokenizerConfig(
             tokens=4, width=32, layers=2, context=96, overlap=8, quantizer=QuantizerConfig("vq", codes=32, dim=6)

@@ -20,6 +20,7 @@ class WindowOptions:
     batch: int
     seed: int = 0
     loud: float = 0.0  # share of windows moved to the loudest of a few places in their clip
+    events: float = 0.0  # share of windows moved so that they hold a change of prompt, where their clip has one
     repeat: bool = True
     workers: int = 0  # Grain worker processes; on few cores none is fastest
     arrays: tuple[str, ...] = ("video", "audio", "action")
@@ -80,6 +81,10 @@ def window(item, rng: np.random.Generator, options: WindowOptions, max_prompts: 
     start = starts[0]
     if rng.random() < options.loud:
         start = max(starts, key=lambda s: np.abs(arrays["audio"][s : s + frames].astype(np.float32)).sum())
+    changes = np.flatnonzero(np.diff(arrays["prompt_id"]))  # the last frames under a prompt
+    if options.events and frames > 1 and len(changes) and rng.random() < options.events:
+        start = rng.choice(changes) - rng.integers(frames - 1)
+        start = np.clip(start, 0, len(arrays["prompt_id"]) - frames)
     return take(meta, arrays, int(start), frames, options.arrays, max_prompts)
 
 

@@ -44,7 +44,7 @@ def evaluate_tokenizers(
     report = {
         "video": picture_report(np.concatenate(truth), np.concatenate(seen), background, layers=layers),
         "audio": sound_report(sound, heard, media),
-        "video_codes": code_report(np.concatenate(codes[0]), world.config.video_tokenizer.quantizer.codebook_size),
+        "video_codes": code_report(np.concatenate(codes[0]), world.config.video_tokenizer.codes),
         "audio_codes": code_report(np.concatenate(codes[1]), world.config.audio_tokenizer.quantizer.codebook_size),
     }
     if source == "ale:breakout":

@@ -88,6 +88,10 @@ class AudioTokenizer(nn.Module):
         """Tokens int32 [B, T, K] to sound float32 [B, T, S] and the decoder's new state."""
         return self.sing(self.quantizer.lookup(tokens_BTK), state)
 
+    def code_vectors(self) -> jax.Array:
+        """What every code stands for, float32 [codes, code_dim]."""
+        return self.quantizer.lookup(jnp.arange(self.cfg.quantizer.codebook_size))
+
     def sing(self, vector: jax.Array, state: AudioState | None = None) -> tuple[jax.Array, AudioState]:
         """Code vectors float32 [B, T, K, code_dim] to sound, as `decode`."""
         c = self.cfg

@@ -83,7 +83,7 @@ class Dynamics(nn.Module):
         x, present = self.features(*args, rows=rows, before=before, **kwargs)
         video, audio = jnp.split(x[:, :, 1:] if wanted is None else x, [split], axis=2)
         last = jax.tree.map(lambda x: x[:, :, 0], before)
-        near = next_door(last.video[..., None], self.cfg.video_columns, -1)[..., 0]
+        near = next_door(last.video[..., None], self.cfg, -1)[..., 0]
         sources = TokenFrame(near, last.audio[..., None])
         if wanted is not None:
             sources = jax.tree.map(lambda s, rows: take(s, rows, 1), sources, wanted)
@@ -134,8 +134,9 @@ class Dynamics(nn.Module):
             video = jnp.where(masked.video[..., None], self.mask_token[0], video)
             audio = jnp.where(masked.audio[..., None], self.mask_token[1], audio)
             # What moves comes from next door, and goes where the action says.
-            grid = video_before.reshape(*video.shape[:2], -1, c.video_columns, c.transformer.width)
-            video += self.around(grid).reshape(video.shape) + self.steered(before.video, action)
+            around = self.around(in_rows(video_before, c)).reshape(*video.shape[:2], -1, c.transformer.width)
+            around = jnp.pad(around, ((0, 0), (0, 0), (0, c.video_shared), (0, 0)))
+            video += around + self.steered(before.video, action)
         else:
             # When something last moved tells when it will again, and nothing else in a committed frame says it.
             video += self.changed[0] * (tokens.video != last.video)[..., None]
@@ -160,20 +161,31 @@ class Steered(nn.Module):
         codes = jnp.where(before_BTLN < 0, c.video_codes, before_BTLN)
         seen = [embed(c.video_codes + 1, t.width // 4, f"before_{i}")(codes[:, :, i]) for i in range(LOOK_BACK)]
         # A product with all nine side by side: on CPUs the gradient of a convolution takes several times as long.
-        near = next_door(jnp.concatenate(seen, axis=-1), c.video_columns, 0).reshape(b, frames, n, -1)
+        near = next_door(jnp.concatenate(seen, axis=-1), c, 0).reshape(b, frames, n, -1)
         near = dense(2 * t.width, (None, "mlp"), t.dtype, name="near")(near)
         # The action's gate: a linear layer cannot say "what is to the left, if it swims to the right".
         gate = dense(2 * t.width, ("embed", "mlp"), t.dtype, bias=True, name="gate")(action_BT1D)
         return dense(t.width, ("mlp", "embed"), t.dtype, scale=RESIDUAL, name="out")(near * gate)
 
 
-def next_door(x_BTNF: jax.Array, columns: int, beyond) -> jax.Array:
-    """Of each place in a grid what is there and around it, [B, T, N, AROUND, F]; `beyond` the edge."""
-    grid = x_BTNF.reshape(*x_BTNF.shape[:2], -1, columns, x_BTNF.shape[-1])
-    rows = grid.shape[2]
+def next_door(x_BTNF: jax.Array, cfg: DynamicsConfig, beyond) -> jax.Array:
+    """Of each of a picture's tokens what is there and around it, [B, T, N, AROUND, F]; `beyond` the edge, and around
+    tokens that have no place."""
+    grid = in_rows(x_BTNF, cfg)
+    rows, columns = grid.shape[2:4]
     padded = jnp.pad(grid, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=beyond)
     shifted = [padded[:, :, y : y + rows, x : x + columns] for y, x in np.ndindex(3, 3)]
-    return jnp.stack(shifted, axis=-2).reshape(*x_BTNF.shape[:3], AROUND, -1)
+    near = jnp.stack(shifted, axis=-2).reshape(*x_BTNF.shape[:2], rows * columns, AROUND, -1)
+    alone = x_BTNF[:, :, rows * columns :, None]
+    sides = AROUND // 2
+    alone = jnp.pad(alone, ((0, 0), (0, 0), (0, 0), (sides, sides), (0, 0)), constant_values=beyond)
+    return jnp.concatenate([near, alone], axis=2)
+
+
+def in_rows(x_BTNF: jax.Array, cfg: DynamicsConfig) -> jax.Array:
+    """A picture's tokens, but for those that have no place, as the grid [B, T, rows, columns, F] that they make."""
+    b, t, n, f = x_BTNF.shape
+    return x_BTNF[:, :, : n - cfg.video_shared].reshape(b, t, -1, cfg.video_columns, f)
 
 
 def _add_where(logits: jax.Array, sources: jax.Array, extra: jax.Array) -> jax.Array:

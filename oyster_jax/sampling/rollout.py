@@ -79,7 +79,7 @@ def init_state(world: World, key: jax.Array, prompt: Prompt | None = None, batch
         prompt=jax.tree.map(spread, prompt),
         tokens=TokenFrame(unknown(c.dynamics.video_tokens), unknown(c.dynamics.audio_tokens)),
         dynamics=cache.init_cache(c.dynamics.transformer, batch, c.dynamics.frame_tokens),
-        video=cache.init_cache(c.video_tokenizer.decoder, batch, c.video_tokenizer.tokens),
+        video=cache.init_cache(c.video_tokenizer.decoder, batch, c.video_tokenizer.patches),
         audio=initial_state(c.audio_tokenizer, batch, c.audio_tokenizer.overlap),
     )
 

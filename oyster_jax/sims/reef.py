@@ -194,8 +194,8 @@ def sound(state: ReefState) -> jax.Array:
 
 
 def set_scene(state: ReefState, scene: Scene) -> ReefState:
-    """From the next frame on it looks and sounds like `scene`, in the place where it is."""
-    scene = Scene(*(jnp.asarray(i, jnp.int32) for i in scene))
+    """From the next frame on it looks and sounds like `scene`, in the place where it is; -1 leaves what there is."""
+    scene = Scene(*(jnp.where(jnp.asarray(i) < 0, old, i).astype(jnp.int32) for i, old in zip(scene, state.scene)))
     return state._replace(next_scene=scene._replace(place=state.scene.place))
 
 

@@ -63,17 +63,26 @@ def at(place: int, scenes: tuple[Scene, ...] = ALL_SCENES) -> tuple[Scene, ...]:
     return tuple(scene for scene in scenes if scene.place == place)
 
 
-def caption(scene: Scene) -> str:
-    """The prompt that describes `scene`, such as "a bay at night in the rain, green water, a turtle"."""
-    time, weather, water, creature, place = (choices[int(i)] for choices, i in zip(SCENES, scene))
-    return f"{place} {time} {weather}, {water} water, {creature}"
+def caption(scene: Scene, said=(True,) * len(ATTRIBUTES)) -> str:
+    """The prompt that describes `scene`, such as "a bay at night in the rain, green water, a turtle".
+
+    said: bool[4], which of ATTRIBUTES it speaks of; the place it always says.
+    """
+    *parts, place = (choices[int(i)] for choices, i in zip(SCENES, scene))
+    time, weather, water, creature = (part if told else "" for part, told in zip(parts, said))
+    first = " ".join(filter(None, (place, time, weather)))
+    return ", ".join(filter(None, (first, water and f"{water} water", creature)))
 
 
 def scene_of(text: str) -> Scene:
-    """The scene that a caption describes: the inverse of `caption`. Raises OysterError for any other text."""
+    """The scene that a caption describes, -1 for what it does not speak of: the inverse of `caption`.
+
+    Raises OysterError for any other text.
+    """
     for scene in ALL_SCENES:
-        if caption(scene) == text:
-            return scene
+        for said in np.ndindex(*(2,) * len(ATTRIBUTES)):
+            if caption(scene, said) == text:
+                return Scene(*np.where((*said, 1), scene, -1).tolist())
     raise OysterError(f"the reef has no scene '{text}'; one reads '{caption(Scene(0, 0, 0, 0))}'")
 
 

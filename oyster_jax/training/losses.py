@@ -6,7 +6,6 @@ import numpy as np
 
 from oyster_jax.config import LONGEST_SPECTRUM
 from oyster_jax.models.video_tokenizer import patchify
-from oyster_jax.nn.quantizers import Quantized
 
 
 def motion_mask(video_BTHWC: jax.Array, threshold: float = 0.06) -> jax.Array:
@@ -31,18 +30,23 @@ def motion_weights(video_BTHWC: jax.Array, weight: float, reach: int = 8) -> jax
     return 1 + weight * share / jnp.maximum(share.mean(), 1e-5)
 
 
-def steadiness_loss(video_BTHWC: jax.Array, quantized: Quantized, patch: int, threshold: float = 0.02) -> jax.Array:
-    """How far latents of patches that do not change stray from the vector of the frame before, against their spread.
+def still_patches(video_BTHWC: jax.Array, patch: int, threshold: float = 0.02) -> jax.Array:
+    """Which patches do not differ from the frame before, bool [B, T - 1, N]."""
+    x = patchify(video_BTHWC.astype(jnp.float32) / 255, patch)
+    return jnp.abs(x[:, 1:] - x[:, :-1]).max(-1) < threshold
+
+
+def steadiness_loss(soft: jax.Array, vector: jax.Array, still: jax.Array) -> jax.Array:
+    """How far latents `soft` [B, T, N, dim] of patches that are `still`, bool [B, T - 1, N], stray from the `vector` of
+    the frame before, against their spread.
 
     That vector is its code, or the latent itself where training passes it on unrounded (see `Quantizer`).
     Attention lets whatever moves elsewhere nudge every latent a little, and those near an edge between two codes flip:
     without this, a fifth of the tokens of still patches changed each frame, for the dynamics to predict in vain.
     Relative to the spread of all latents, so that shrinking them is no way out. float32 [].
     """
-    x = patchify(video_BTHWC.astype(jnp.float32) / 255, patch)
-    still = jnp.abs(x[:, 1:] - x[:, :-1]).max(-1) < threshold
-    strayed = jnp.sum((quantized.soft[:, 1:] - jax.lax.stop_gradient(quantized.vector[:, :-1])) ** 2, -1)
-    spread = jnp.sum(jnp.var(quantized.soft, axis=(0, 1, 2))) + 1e-2
+    strayed = jnp.sum((soft[:, 1:] - jax.lax.stop_gradient(vector[:, :-1])) ** 2, -1)
+    spread = jnp.sum(jnp.var(soft, axis=(0, 1, 2))) + 1e-2
     return jnp.sum(strayed * still) / jnp.maximum(jnp.sum(still), 1) / spread
 
 

@@ -121,6 +121,7 @@ def _run(
         batch=_local_batch(task, mesh),
         seed=experiment.seed,
         loud=task.stage.loud,
+        events=task.stage.events,
         workers=experiment.train.workers,
         arrays=arrays,
     )
@@ -139,9 +140,8 @@ def _translated(begin: dict, init_from: World, world: World, reader: ClipReader)
 
 def code_vectors(world: World) -> Codebooks:
     """What the codes of both tokenizers stand for."""
-    c = world.config.dynamics
-    look_up = lambda part, codes: world.apply(part, jnp.arange(codes), method=lambda m, x: m.quantizer.lookup(x))
-    return Codebooks(look_up("video_tokenizer", c.video_codes), look_up("audio_tokenizer", c.audio_codes))
+    names = "video_tokenizer", "audio_tokenizer"
+    return Codebooks(*(world.apply(name, method="code_vectors") for name in names))
 
 
 def trained_parts(stage: str, params: dict) -> dict:

@@ -98,6 +98,17 @@ def test_loud_windows_are_preferred(reader):
     assert begins(1.0) > begins(0.0) + 0.02
 
 
+def test_windows_around_changes_of_prompt_are_preferred(reader):
+    """Two frames with a change between them, where a clip has any."""
+    both = lambda events: np.mean(
+        [
+            (b["prompt_id"][:, 0] != b["prompt_id"][:, 1]).mean()
+            for b in take(windows(reader, reader.split("all"), WindowOptions(2, 8, events=events)), 16)
+        ]
+    )
+    assert both(1.0) > 2 * both(0.0) > 0
+
+
 def test_a_window_longer_than_every_clip_is_refused(reader):
     with pytest.raises(OysterError, match="17 frames"):
         windows(reader, reader.split("all"), WindowOptions(frames=17, batch=1))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from oyster_jax.data.sources import SourceOptions, make_source
-from oyster_jax.data.sources.reef import EPISODE_FRAMES, _start
+from oyster_jax.data.sources.reef import EPISODE_FRAMES, SCENES_OF, _clip, _start, play
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_map import FREE, SAMPLES, TILE
@@ -96,6 +96,21 @@ def test_the_restless_turn_more_often_and_see_more_scenes():
 
     (turns, scenes), (restless_turns, restless_scenes) = lively("wander"), lively("restless")
     assert restless_turns > 1.3 * turns and restless_scenes > 1.5 * scenes
+
+
+def test_captions_of_the_restless_leave_things_out_which_then_stay_what_they_were():
+    keys, both = jax.random.split(jax.random.key(0), 8), SCENES_OF["both"]
+    full = total = 0
+    for played in (jax.device_get(play(key, 0.5, scenes=both, restless=True)) for key in keys):
+        clip, scenes = _clip(played), np.stack(played.state.scene, axis=1)
+        assert not {tuple(s) for s in scenes} & {tuple(s) for s in reef.HELD_OUT}
+        for t, prompt in enumerate(np.array(clip.prompts)[clip.prompt_id]):
+            said = np.array(reef.scene_of(prompt))
+            begins = t == 0 or clip.prompt_id[t] != clip.prompt_id[t - 1]
+            before = scenes[t - 1] if t else scenes[0]
+            np.testing.assert_array_equal(scenes[t], np.where(said < 0, before, said))
+            full, total = full + (begins and said.min() >= 0), total + begins
+    assert 0.3 < full / total < 0.8
 
 
 @pytest.mark.parametrize(

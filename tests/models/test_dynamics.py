@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from oyster_jax.config import DynamicsConfig
 from oyster_jax.models.dynamics import AROUND, LOOK_BACK, Steered, frames_before, leading_action, next_door
 from oyster_jax.sampling.rollout import remember
 from oyster_jax.training.tasks.dynamics import two_streams
@@ -116,16 +117,20 @@ def test_a_hidden_token_knows_what_stood_next_door_two_frames_before(world, inpu
     moved = np.abs(np.asarray(steered(other) - steered(before)))[:, LOOK_BACK:].max((0, 1, 3))
     y, x = np.divmod(np.arange(c.video_tokens), c.video_columns)
     near = (np.abs(y - place // c.video_columns) <= 1) & (np.abs(x - place % c.video_columns) <= 1)
+    near[c.video_tokens - c.video_shared :] = False  # what patches share is nowhere
     assert (moved[near] > 1e-3).all() and (moved[~near] == 0).all()
 
 
 def test_next_door_is_what_lies_around_in_the_grid():
-    grid = jnp.arange(24).reshape(1, 1, 12, 2) // 2  # three rows of four, of two features each
-    around, same = np.moveaxis(np.asarray(next_door(grid, 4, -1))[0, 0], -1, 0)
+    """And around a token that has no place in it is nothing."""
+    grid = jnp.arange(26).reshape(1, 1, 13, 2) // 2  # three rows of four and one more, of two features each
+    c = DynamicsConfig(video_tokens=13, video_columns=4, video_shared=1)
+    around, same = np.moveaxis(np.asarray(next_door(grid, c, -1))[0, 0], -1, 0)
     np.testing.assert_array_equal(around, same)
     assert around[5].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
     assert around[0].tolist() == [-1, -1, -1, -1, 0, 1, -1, 4, 5]
     assert around[11].tolist() == [6, 7, -1, 10, 11, -1, -1, -1, -1]
+    assert around[12].tolist() == [-1, -1, -1, -1, 12, -1, -1, -1, -1]
 
 
 @pytest.mark.parametrize("source", range(AROUND))
@@ -137,6 +142,6 @@ def test_each_source_lifts_the_code_that_stood_there(world, inputs, source):
     run = jax.jit(lambda p: two_streams(world.config, p, inputs, inputs["tokens"], inputs["masked"]).video)
     lifted = np.asarray(run(params) - run(dynamics))
     c = world.config.dynamics
-    stood = np.asarray(next_door(inputs["tokens"].video[:, :-1, :, None], c.video_columns, -1))[..., source, 0]
+    stood = np.asarray(next_door(inputs["tokens"].video[:, :-1, :, None], c, -1))[..., source, 0]
     expected = np.pad(np.eye(c.video_codes + 1)[stood][..., :-1], ((0, 0), (1, 0), (0, 0), (0, 0)))
     np.testing.assert_allclose(lifted, expected, atol=1e-4)

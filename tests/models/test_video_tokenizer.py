@@ -51,7 +51,7 @@ def test_streaming_equals_the_whole_clip(world, clip, method):
         y, present = run(world, method, x[:, None], position[:, None], past, mask)
         return cache.write(past, present, position, jnp.ones(3, bool), y), y[:, 0]
 
-    empty = cache.init_cache(transformer, 3, world.config.video_tokenizer.tokens)
+    empty = cache.init_cache(transformer, 3, world.config.video_tokenizer.patches)
     _, streamed = jax.jit(lambda x: jax.lax.scan(frame, empty, (x.swapaxes(0, 1), jnp.arange(12))))(x)
     np.testing.assert_allclose(streamed.swapaxes(0, 1), whole(world, method, x), atol=1e-4)
 
@@ -65,6 +65,7 @@ def test_without_transformer_layers_a_patch_sees_itself_and_its_frame(config, cl
         c,
         patch_layers=1,
         patch_mean=mean,
+        frame_codes=0,
         encoder=still,
         decoder=still,
         quantizer=QuantizerConfig("vq", codes=32, dim=6),
@@ -98,13 +99,49 @@ def test_what_looks_alike_has_one_token_in_every_place_if_no_place_is_told(confi
         pixels, _ = model.apply(
             params, model.apply(params, video, position, method="encode")[0], position, method="decode"
         )
-        return z.reshape(*z.shape[:2], *c.grid, -1), pixels
+        return z[:, :, : c.patches].reshape(*z.shape[:2], *c.grid, -1), pixels
 
     rolled = jnp.roll(clip.video, 2 * c.patch, axis=3)
     for place in (False, True):
         (z, pixels), (moved_z, moved_pixels) = latents_and_pixels(place, clip.video), latents_and_pixels(place, rolled)
         assert np.allclose(jnp.roll(z, 2, axis=3), moved_z, atol=1e-5) != place
         assert np.allclose(jnp.roll(pixels, 2 * c.patch, axis=3), moved_pixels, atol=1e-5) != place
+
+
+def test_patches_know_of_each_other_by_their_frames_code_alone(config, clip):
+    """A corner that changes moves the frame's latent, and other patches' where the frame has another code for it."""
+    c = config.video_tokenizer
+    still = dataclasses.replace(c.encoder, layers=0)
+    c = dataclasses.replace(c, patch_layers=1, patch_mean=False, encoder=still, decoder=still)
+    model = VideoTokenizer(c)
+    params = nn.unbox(model.init(jax.random.key(0), clip.video))
+    position = frame_positions(*clip.video.shape[:2])
+    latents = jax.jit(lambda x: model.apply(params, x, position, method="latents")[0])
+    codes = lambda z: model.apply(params, z, method="quantize").code
+    z, other = latents(clip.video), latents(clip.video.at[:, :, : c.patch, : c.patch].set(255))
+    same = (codes(z) == codes(other))[..., -1]
+    assert 0 < same.sum() < same.size, "frames of either kind, or nothing is tested"
+    moved = jnp.abs(other - z).max(-1)
+    assert (moved[..., 0] > 1e-4).all() and (moved[..., -1] > 1e-4).all()
+    assert ((moved[..., 1:-1].max(-1) < 1e-5) == same).all()
+    # And a frame's code is in every patch that is drawn.
+    tokens = codes(z)
+    drawn, light = (
+        model.apply(params, t, position, method="decode")[0]
+        for t in (tokens, tokens.at[..., -1].set((tokens[..., -1] + 1 - 60) % c.frame_codes + 60))
+    )
+    assert (jnp.abs(patchify(drawn - light, c.patch)).max(-1) > 1e-4).all()
+
+
+def test_a_code_where_it_cannot_be_is_drawn_as_the_nearest_that_can(world):
+    c = world.config.video_tokenizer
+    tokens = np.random.default_rng(0).integers(0, c.codes, (2, 1, c.tokens)).astype(np.int32)
+    fit = np.minimum(tokens, c.quantizer.codebook_size - 1)
+    fit[..., -1] = np.maximum(tokens[..., -1], c.quantizer.codebook_size)
+    assert (fit != tokens).any()
+    drawn = whole(world, "decode", tokens)
+    assert np.isfinite(drawn).all()
+    np.testing.assert_array_equal(drawn, whole(world, "decode", fit))
 
 
 def test_patches_are_in_reading_order(config):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.config_sampling import Guidance
+from oyster_jax.config_sampling import Guidance, Opening, Randomness, SamplingConfig
 from oyster_jax.errors import OysterError
 from oyster_jax.models.dynamics import leading_action
 from oyster_jax.models.video_tokenizer import to_uint8
@@ -181,8 +181,9 @@ def test_an_event_acts_on_the_next_frame_and_not_on_the_past(world, started, act
 
 def test_an_image_is_kept_and_its_sound_is_sampled(world, clip):
     image = clip.video[0, 0]
-    reset = jax.jit(rollout.reset, static_argnames="batch")
-    states, obs = reset(world, jax.random.key(5), image=image, batch=2)
+    warm = SamplingConfig(opening=Opening(randomness=Randomness(temperature=4.0)))
+    reset = jax.jit(rollout.reset, static_argnames=("batch", "sampling"))
+    states, obs = reset(world, jax.random.key(5), image=image, batch=2, sampling=warm)
     pixels, _ = jax.jit(lambda world, x: world.apply("video_tokenizer", x))(world, image[None, None])
     for shown in obs.video:
         assert np.abs(np.asarray(shown, int) - np.asarray(to_uint8(pixels[0, 0]), int)).max() <= 1

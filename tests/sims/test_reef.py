@@ -203,6 +203,10 @@ def test_every_scene_has_its_own_caption_and_look():
     assert reef.caption(reef.Scene(2, 1, 1, 2)) == "a bay at night in the rain, green water, a jellyfish"
     assert reef.caption(reef.Scene(0, 0, 0, 0, reef.OPEN)).startswith("an open reef by day")
     assert all(reef.scene_of(reef.caption(s)) == s for s in scenes)
+    assert reef.caption(reef.Scene(2, 1, 1, 2), (True, False, False, True)) == "a bay at night, a jellyfish"
+    assert reef.caption(reef.Scene(2, 1, 1, 2), (False, True, True, False)) == "a bay in the rain, green water"
+    assert reef.scene_of("a bay in the rain, green water") == reef.Scene(-1, 1, 1, -1, reef.BAY)
+    assert reef.scene_of("an open reef") == reef.Scene(-1, -1, -1, -1, reef.OPEN)
     with pytest.raises(OysterError, match="no scene 'a desert'"):
         reef.scene_of("a desert")
     bay = reef.at(reef.BAY)

@@ -3,8 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from oyster_jax.nn.quantizers import Quantized
-from oyster_jax.training.losses import motion_weights, picture_loss, pool, steadiness_loss
+from oyster_jax.training.losses import motion_weights, picture_loss, pool, steadiness_loss, still_patches
 
 
 def test_a_lone_moving_pixel_weighs_more_than_one_of_a_crowd():
@@ -42,11 +41,10 @@ def test_steadiness_counts_flips_of_still_patches_alone():
 
     def loss(left, right):
         z = jnp.array([[[[1.0], [-1.0]], [[left], [right]]]])  # [B, T, N, code_dim]
-        return float(steadiness_loss(video, Quantized(jnp.round(z), z, z[..., 0].astype(int), jnp.zeros(())), patch=8))
+        return float(steadiness_loss(z, jnp.round(z), still_patches(video, patch=8)))
 
     assert loss(left=-1.0, right=-1.0) == loss(left=1.0, right=-1.0) == 0
     assert loss(left=1.0, right=0.0) > 0.5
     # Relative to the spread: latents ten times as small that stray ten times less are no better.
     small = jnp.array([[[[0.1], [-0.1]], [[0.1], [0.0]]]])
-    scaled = steadiness_loss(video, Quantized(small, small, jnp.zeros((1, 2, 2), int), jnp.zeros(())), patch=8)
-    assert float(scaled) > 0.2
+    assert float(steadiness_loss(small, small, still_patches(video, patch=8))) > 0.2

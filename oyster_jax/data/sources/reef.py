@@ -67,16 +67,18 @@ class Frames(NamedTuple):
     audio: jax.Array
     action: jax.Array
     state: reef.ReefState
+    said: jax.Array  # bool[T,4], which of reef.ATTRIBUTES the caption in force speaks of
     truth: dict[str, jax.Array]
 
 
 def _clip(frames: Frames) -> RawClip:
-    """One prompt for each stretch of frames with the same scene."""
-    scenes = np.stack(frames.state.scene, axis=1)
-    changes = np.any(scenes[1:] != scenes[:-1], axis=1)
+    """One prompt for each stretch of frames with the same scene and the same caption."""
+    scenes, said = np.stack(frames.state.scene, axis=1), np.asarray(frames.said)
+    told = np.concatenate([scenes, said], axis=1)
+    changes = np.any(told[1:] != told[:-1], axis=1)
     prompt_id = np.concatenate([[0], np.cumsum(changes)]).astype(np.int32)
     starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    prompts = tuple(reef.caption(reef.Scene(*scenes[t])) for t in starts)
+    prompts = tuple(reef.caption(reef.Scene(*scenes[t]), said[t]) for t in starts)
     return RawClip(frames.video, frames.audio, frames.action, prompts, prompt_id, frames.truth)
 
 
@@ -133,6 +135,20 @@ def _start(key, scenes: tuple = _BAY) -> reef.ReefState:
     return reef.reset(reset_key, reef.random_scene(scene_key, scenes))[0]
 
 
+def _said(key, restless: bool) -> jax.Array:
+    """Which attributes a caption speaks of, bool[4]: all; of half of the captions of a restless player any of them."""
+    count = len(reef.ATTRIBUTES)
+    some = jax.random.bernoulli(key, 0.5, (count + 1,))
+    return jnp.where(restless & some[0], some[1:], jnp.ones(count, bool))
+
+
+def _following(key, state: reef.ReefState, said, scenes: tuple) -> reef.Scene:
+    """One of `scenes` that differs from the present one at most in what is `said`, bool[4]; consumes `key`."""
+    every, now = np.array(scenes, np.int32), jnp.stack(state.scene)
+    fits = jnp.all(said | (every == now)[:, : len(reef.ATTRIBUTES)], axis=1)
+    return reef.Scene(*jax.random.choice(key, every, p=fits / fits.sum()))
+
+
 @partial(jax.jit, static_argnames=("length", "scenes", "idle", "restless"))
 def play(
     key, random_share, length: int = EPISODE_FRAMES, scenes: tuple = _BAY, idle: bool = False, restless: bool = False
@@ -140,21 +156,25 @@ def play(
     """An episode of `length` frames in some of `scenes`: the moves one after the other, then pictures and sounds side
     by side.
 
-    idle: nobody plays, all controls are at rest. restless: wanderers turn, start and stop after 1 to 8 frames, and
-    scenes are half as long, to learn from: seen every tenth frame, a turn is less well learnt than going on.
+    idle: nobody plays, all controls are at rest. restless: to learn from, wanderers turn, start and stop after 1 to 8
+    frames, since seen every tenth frame a turn is less well learnt than going on; scenes are half as long, and half of
+    their captions leave something out, which then stays what it was: what all captions say is learnt as a whole, and
+    not part by part.
     """
     start_key, key = jax.random.split(key)
 
     def frame(carry, key):
-        state, mood = carry
+        state, mood, said = carry
         act, change, scene_key = jax.random.split(key, 3)
         mood = mood if idle else _choose(act, mood, state, random_share, restless)
-        changed = reef.set_scene(state, reef.random_scene(scene_key, scenes))
+        newly = _said(jax.random.fold_in(scene_key, 1), restless)
+        changed = reef.set_scene(state, _following(scene_key, state, newly, scenes)), newly
         changes = jax.random.bernoulli(change, 1 / (RESTLESS_SCENE_FRAMES if restless else SCENE_FRAMES))
-        following = jax.tree.map(lambda a, b: jnp.where(changes, a, b), changed, state)
-        return (reef.advance(following, mood.action), mood), (state, mood)
+        following, newly = jax.tree.map(lambda a, b: jnp.where(changes, a, b), changed, (state, said))
+        return (reef.advance(following, mood.action), mood, newly), (state, mood, said)
 
-    _, (states, moods) = jax.lax.scan(frame, (_start(start_key, scenes), _calm()), jax.random.split(key, length))
+    start = _start(start_key, scenes), _calm(), _said(jax.random.fold_in(start_key, 1), restless)
+    _, (states, moods, said) = jax.lax.scan(frame, start, jax.random.split(key, length))
     video, audio = jax.lax.map(reef.observe, states, batch_size=32)
     corner = jax.vmap(reef.camera)(states.body)
     truth = {
@@ -165,4 +185,4 @@ def play(
         "events": jax.vmap(reef.events)(states),
         "random": moods.random,
     }
-    return Frames(video, audio, moods.action, states, truth)
+    return Frames(video, audio, moods.action, states, said, truth)

@@ -9,10 +9,19 @@ from oyster_jax.config import WorldConfig
 from oyster_jax.config_dict import to_dict
 from oyster_jax.config_experiment import StageConfig, TrainConfig
 from oyster_jax.models.audio_tokenizer import AudioTokenizer
-from oyster_jax.models.video_tokenizer import VideoTokenizer, frame_positions, to_uint8
+from oyster_jax.models.video_tokenizer import VideoTokenizer, frame_positions, patchify, to_uint8
 from oyster_jax.nn.quantizers import renewed, usage
-from oyster_jax.training.losses import motion_mask, motion_weights, picture_loss, sound_loss, steadiness_loss
+from oyster_jax.training.losses import (
+    motion_mask,
+    motion_weights,
+    picture_loss,
+    sound_loss,
+    steadiness_loss,
+    still_patches,
+)
 from oyster_jax.training.tasks.base import Batch, Metrics, Sample
+
+DRAWN_WELL, DRAWN_ALIKE = 1e-3, 3e-4  # mean squared errors of a patch, 30 and 35 dB
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,8 @@ class VideoTokenizerTask:
     def depends(self) -> dict:
         t = self.train
         model = to_dict(self.world.video_tokenizer)
-        return {"model": model, "motion_weight": t.motion_weight, "steadiness": t.steadiness}
+        weights = {"motion_weight": t.motion_weight, "steadiness": t.steadiness}
+        return {"model": model} | weights | ({"likeness": t.likeness} if model["frame_codes"] else {})
 
     @property
     def model(self) -> VideoTokenizer:
@@ -45,21 +55,29 @@ class VideoTokenizerTask:
     def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, Sample]:
         del key
         loss, metrics, pixels, code = self._loss(params, batch)
-        metrics |= usage(code, self.world.video_tokenizer.quantizer.codebook_size)
+        metrics |= usage(code, self.world.video_tokenizer.codes)
         rows = jnp.stack([batch["video"][0], to_uint8(pixels[0])])
         return metrics | {"loss": loss}, Sample(rows, jnp.stack([batch["audio"][0]] * 2))
 
     def renew(self, params: dict, batch: Batch) -> dict:
         position = frame_positions(*batch["video"].shape[:2])
         z = self.model.apply({"params": params}, batch["video"], position, method="latents")[0]
-        return with_renewed_codes(params, z)
+        of_patches, of_frames = jnp.split(z, [self.world.video_tokenizer.patches], axis=2)
+        return with_renewed_codes(with_renewed_codes(params, of_patches), of_frames, "frame_quantizer")
 
     def _loss(self, params, batch, key=None, progress=1.0):
-        video = batch["video"]
+        video, c = batch["video"], self.world.video_tokenizer
         pixels, quantized = self.model.apply({"params": params}, video, key)
         weights = motion_weights(video, self.train.motion_weight)
         loss = picture_loss(pixels, video, weights)
-        unsteady = steadiness_loss(video, quantized, self.world.video_tokenizer.patch)
+        own = jax.tree.map(lambda x: x[:, :, : c.patches], (quantized.soft, quantized.vector))
+        unsteady = steadiness_loss(*own, still_patches(video, c.patch))
+        apart, shared = 0.0, {}
+        if c.frame_codes:
+            swapped, alike = self._swapped(params, video, quantized)
+            unlike = steadiness_loss(*own, alike)
+            apart = 100 * swapped + self.train.likeness * unlike
+            shared = {"swapped_loss": swapped, "alike": jnp.sum(alike) / max(alike.size, 1), "unlike": unlike}
         error = (jnp.clip(pixels, 0, 1) - video / 255.0) ** 2
         moving = motion_mask(video) * jnp.ones(3)
         metrics = {
@@ -67,11 +85,29 @@ class VideoTokenizerTask:
             "psnr_moving": psnr(jnp.sum(error * moving) / jnp.maximum(moving.sum(), 1)),
             "quantizer_loss": quantized.loss,
             "unsteadiness": unsteady,
-        }
+        } | shared
         # Before the decoder has learnt to read the codes, one code for everything would be the steadiest of all.
         steadiness = self.train.steadiness * jnp.clip(2 * progress - 0.5, 0, 1)
         # The picture's loss is scaled so that it, and its gradients, are of order one next to the others.
-        return 100 * loss + quantized.loss + steadiness * unsteady, metrics, pixels, quantized.code
+        return 100 * loss + quantized.loss + steadiness * unsteady + apart, metrics, pixels, quantized.code
+
+    def _swapped(self, params, video, quantized):
+        """How badly frames are drawn with the patches' codes of the frame before, where the two have other codes of
+        their own; and which patches [B, T - 1, N] are then drawn well.
+
+        When the light changes nearly everything stays where it is, so what a patch shows and what its frame is like
+        are told apart. What did move counts less the worse it is drawn (Charbonnier's loss).
+        """
+        c = self.world.video_tokenizer
+        own, shared = jnp.split(quantized.vector, [c.patches], axis=2)
+        vector = jnp.concatenate([own[:, :-1], shared[:, 1:]], axis=2)
+        drawn, _ = self.model.apply({"params": params}, vector, frame_positions(*vector.shape[:2]), method="paint")
+        error = patchify(drawn - video[:, 1:] / 255.0, c.patch)
+        error = jnp.mean(error**2, axis=-1)
+        changed = (quantized.code[:, 1:, -1:] != quantized.code[:, :-1, -1:]) * jnp.ones_like(error)
+        counted = 2 * DRAWN_WELL * (jnp.sqrt(1 + error / DRAWN_WELL) - 1)
+        loss = jnp.sum(counted * changed) / jnp.maximum(jnp.sum(changed), 1)
+        return loss, (error < DRAWN_ALIKE) & (changed > 0)
 
 
 @dataclass(frozen=True)
@@ -121,12 +157,12 @@ class AudioTokenizerTask:
         return loss + quantized.loss, metrics, audio, quantized.code
 
 
-def with_renewed_codes(params: dict, z: jax.Array) -> dict:
-    """A tokenizer's parameters with the codes that none of the latents z [..., code_dim] chose begun anew; as they are
-    where it has no codebook."""
-    if "quantizer" not in params:
+def with_renewed_codes(params: dict, z: jax.Array, name: str = "quantizer") -> dict:
+    """A tokenizer's parameters with the codes of the quantizer `name` that none of the latents z [..., code_dim] chose
+    begun anew; as they are where it has no codebook."""
+    if name not in params:
         return params
-    return params | {"quantizer": {"codebook": renewed(params["quantizer"]["codebook"], z)}}
+    return params | {name: {"codebook": renewed(params[name]["codebook"], z)}}
 
 
 def psnr(mean_squared_error: jax.Array) -> jax.Array:
