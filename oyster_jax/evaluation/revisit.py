@@ -52,8 +52,10 @@ def make_trips(key: jax.Array, worlds: int, context: int) -> Trips:
     action = np.zeros((*heading.shape, len(reef.ACTIONS.sizes)), np.int32)
     action[..., reef.HEADING], action[..., reef.SPEED] = heading, FAST
     states, shown = _play(state, action)
+    said = np.ones((*heading.shape, len(reef.ATTRIBUTES)), bool)
     first = lambda x: np.moveaxis(np.asarray(x), 0, 1)
-    return Trips(Frames(*(jax.tree.map(first, x) for x in (shown.video, shown.audio, action, states)), {}), context)
+    played = (jax.tree.map(first, x) for x in (shown.video, shown.audio, action, states, said))
+    return Trips(Frames(*played, truth={}), context)
 
 
 @jax.jit
