@@ -201,6 +201,7 @@ class VideoTokenizerConfig:
             self.frame_codes == 0 or self.frame_codes >= 2,
             f"the video tokenizer's frame_codes are 0 or at least 2, got {self.frame_codes}",
         )
+        check(self.codes <= 1 << 16, f"{self.codes} codes of patches and frames do not fit the token cache's 16 bits")
         check(
             self.height % self.patch == 0 and self.width % self.patch == 0,
             f"frame size {self.height}x{self.width} is not a multiple of the video tokenizer's patch {self.patch}",
