@@ -108,7 +108,7 @@ def sound_loss(predicted_BTS: jax.Array, audio_BTS: jax.Array) -> jax.Array:
 
 
 def masked_cross_entropy(logits: jax.Array, tokens: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean cross-entropy in nats over the masked tokens; logits [..., codes], tokens and mask [...]."""
+    """Mean cross-entropy in nats over masked tokens; logits [..., codes], tokens and mask (or weights) [...]."""
     nll = cross_entropy(logits, tokens)
     return jnp.sum(nll * mask) / jnp.maximum(jnp.sum(mask), 1)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from oyster_jax.config import DynamicsConfig
 from oyster_jax.models.dynamics import leading_action
 from oyster_jax.training.losses import masked_cross_entropy
 from oyster_jax.training.tasks.dynamics import (
@@ -18,6 +19,7 @@ from oyster_jax.training.tasks.dynamics import (
     init_dynamics,
     random_masks,
     usual,
+    video_weights,
 )
 from oyster_jax.types import TokenFrame
 
@@ -49,6 +51,12 @@ def test_some_frames_have_one_modality_given_and_the_other_hidden_whole(shares):
     """How a world starts from an image: its sound is to be sampled given the picture, and the other way round."""
     for given, hidden in (shares, shares[::-1]):
         assert 0.03 < np.mean((given == 0) & (hidden == 1)) < 0.08
+
+
+def test_what_patches_share_counts_as_much_as_a_quarter_of_them():
+    weights = video_weights(DynamicsConfig(video_tokens=65, video_shared=1))
+    assert (weights[:-1] == 1).all() and weights[-1] == weights[:-1].sum() / 4
+    assert (video_weights(DynamicsConfig(video_tokens=64)) == 1).all()
 
 
 def test_something_is_always_hidden(shares):

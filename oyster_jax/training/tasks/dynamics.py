@@ -106,7 +106,7 @@ class DynamicsTask:
         past = corrupt(corrupt_key, tokens, c.corruption)
         conditions = drop_conditions(drop_key, batch, c)
         logits = two_streams(self.world, params, batch, tokens, masked, past, conditions)
-        video = masked_cross_entropy(logits.video, tokens.video, masked.video)
+        video = masked_cross_entropy(logits.video, tokens.video, masked.video * video_weights(c))
         audio = masked_cross_entropy(logits.audio, tokens.audio, masked.audio)
         hit = lambda lg, t, m: jnp.sum((lg.argmax(-1) == t) & m) / jnp.maximum(m.sum(), 1)
         metrics = {
@@ -118,6 +118,15 @@ class DynamicsTask:
         # Each modality counts by its share of tokens, but sound never by less than a quarter of the picture.
         share = max(c.audio_tokens / c.video_tokens, 0.25)
         return video + share * audio, metrics
+
+
+def video_weights(c: DynamicsConfig) -> np.ndarray:
+    """How much each of a picture's tokens counts, float [N]: one that patches share as much as a quarter of them.
+
+    As one token of many it would hardly be learnt what a prompt says of the light: prompts change seldom.
+    """
+    patches = c.video_tokens - c.video_shared
+    return np.where(np.arange(c.video_tokens) < patches, 1.0, patches / 4)
 
 
 def init_dynamics(world: WorldConfig, key: jax.Array) -> dict:
