@@ -81,10 +81,10 @@ def window(item, rng: np.random.Generator, options: WindowOptions, max_prompts: 
     start = starts[0]
     if rng.random() < options.loud:
         start = max(starts, key=lambda s: np.abs(arrays["audio"][s : s + frames].astype(np.float32)).sum())
-    changes = np.flatnonzero(np.diff(arrays["prompt_id"]))  # the last frames under a prompt
-    if options.events and frames > 1 and len(changes) and rng.random() < options.events:
-        start = rng.choice(changes) - rng.integers(frames - 1)
-        start = np.clip(start, 0, len(arrays["prompt_id"]) - frames)
+    if options.events and frames > 1 and rng.random() < options.events:
+        last = np.flatnonzero(np.diff(arrays["prompt_id"]))  # frames under a prompt
+        if len(last):
+            start = np.clip(rng.choice(last) - rng.integers(frames - 1), 0, len(arrays["prompt_id"]) - frames)
     return take(meta, arrays, int(start), frames, options.arrays, max_prompts)
 
 

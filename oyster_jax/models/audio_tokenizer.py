@@ -90,7 +90,7 @@ class AudioTokenizer(nn.Module):
 
     def code_vectors(self) -> jax.Array:
         """What every code stands for, float32 [codes, code_dim]."""
-        return self.quantizer.lookup(jnp.arange(self.cfg.quantizer.codebook_size))
+        return self.quantizer.vectors()
 
     def sing(self, vector: jax.Array, state: AudioState | None = None) -> tuple[jax.Array, AudioState]:
         """Code vectors float32 [B, T, K, code_dim] to sound, as `decode`."""

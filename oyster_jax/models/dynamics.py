@@ -134,7 +134,7 @@ class Dynamics(nn.Module):
             video = jnp.where(masked.video[..., None], self.mask_token[0], video)
             audio = jnp.where(masked.audio[..., None], self.mask_token[1], audio)
             # What moves comes from next door, and goes where the action says.
-            around = self.around(in_rows(video_before, c)).reshape(*video.shape[:2], -1, c.transformer.width)
+            around = self.around(as_grid(video_before, c)).reshape(*video.shape[:2], -1, c.transformer.width)
             around = jnp.pad(around, ((0, 0), (0, 0), (0, c.video_shared), (0, 0)))
             video += around + self.steered(before.video, action)
         else:
@@ -171,7 +171,7 @@ class Steered(nn.Module):
 def next_door(x_BTNF: jax.Array, cfg: DynamicsConfig, beyond) -> jax.Array:
     """Of each of a picture's tokens what is there and around it, [B, T, N, AROUND, F]; `beyond` the edge, and around
     tokens that have no place."""
-    grid = in_rows(x_BTNF, cfg)
+    grid = as_grid(x_BTNF, cfg)
     rows, columns = grid.shape[2:4]
     padded = jnp.pad(grid, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=beyond)
     shifted = [padded[:, :, y : y + rows, x : x + columns] for y, x in np.ndindex(3, 3)]
@@ -182,7 +182,7 @@ def next_door(x_BTNF: jax.Array, cfg: DynamicsConfig, beyond) -> jax.Array:
     return jnp.concatenate([near, alone], axis=2)
 
 
-def in_rows(x_BTNF: jax.Array, cfg: DynamicsConfig) -> jax.Array:
+def as_grid(x_BTNF: jax.Array, cfg: DynamicsConfig) -> jax.Array:
     """A picture's tokens, but for those that have no place, as the grid [B, T, rows, columns, F] that they make."""
     b, t, n, f = x_BTNF.shape
     return x_BTNF[:, :, : n - cfg.video_shared].reshape(b, t, -1, cfg.video_columns, f)

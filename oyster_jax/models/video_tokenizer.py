@@ -106,11 +106,8 @@ class VideoTokenizer(nn.Module):
 
     def code_vectors(self) -> jax.Array:
         """What every code stands for, float32 [codes, code_dim]."""
-        c = self.cfg
-        own = self.quantizer.lookup(jnp.arange(c.quantizer.codebook_size))
-        if not c.frame_codes:
-            return own
-        return jnp.concatenate([own, self.frame_quantizer.lookup(jnp.arange(c.frame_codes))])
+        own = self.quantizer.vectors()
+        return jnp.concatenate([own, self.frame_quantizer.vectors()]) if self.cfg.frame_codes else own
 
     def paint(self, vector, position_BT, past: Past | None = None, past_mask=None) -> tuple[jax.Array, Past]:
         """Code vectors float32 [B, T, N, code_dim] to pixels, as `decode`."""

@@ -64,6 +64,10 @@ class Quantizer(nn.Module):
             return fsq_lookup(code, self.cfg.levels)
         return jnp.take(_unit(self.codebook), code, axis=0)
 
+    def vectors(self) -> jax.Array:
+        """What every code stands for, float32 [codes, code_dim]."""
+        return self.lookup(jnp.arange(self.cfg.codebook_size))
+
 
 def fsq(z: jax.Array, levels: tuple[int, ...]) -> Quantized:
     """Rounds each feature to one of `levels[i]` values (arXiv 2309.15505, section 3.1)."""

@@ -38,8 +38,8 @@ class VideoTokenizerTask:
     def depends(self) -> dict:
         t = self.train
         model = to_dict(self.world.video_tokenizer)
-        weights = {"motion_weight": t.motion_weight, "steadiness": t.steadiness}
-        return {"model": model} | weights | ({"likeness": t.likeness} if model["frame_codes"] else {})
+        weights = {"motion_weight": t.motion_weight, "steadiness": t.steadiness, "likeness": t.likeness}
+        return {"model": model} | weights
 
     @property
     def model(self) -> VideoTokenizer:
@@ -72,11 +72,10 @@ class VideoTokenizerTask:
         loss = picture_loss(pixels, video, weights)
         own = jax.tree.map(lambda x: x[:, :, : c.patches], (quantized.soft, quantized.vector))
         unsteady = steadiness_loss(*own, still_patches(video, c.patch))
-        apart, shared = 0.0, {}
+        swapped, unlike, shared = 0.0, 0.0, {}
         if c.frame_codes:
             swapped, alike = self._swapped(params, video, quantized)
             unlike = steadiness_loss(*own, alike)
-            apart = 100 * swapped + self.train.likeness * unlike
             shared = {"swapped_loss": swapped, "alike": jnp.sum(alike) / max(alike.size, 1), "unlike": unlike}
         error = (jnp.clip(pixels, 0, 1) - video / 255.0) ** 2
         moving = motion_mask(video) * jnp.ones(3)
@@ -89,7 +88,8 @@ class VideoTokenizerTask:
         # Before the decoder has learnt to read the codes, one code for everything would be the steadiest of all.
         steadiness = self.train.steadiness * jnp.clip(2 * progress - 0.5, 0, 1)
         # The picture's loss is scaled so that it, and its gradients, are of order one next to the others.
-        return 100 * loss + quantized.loss + steadiness * unsteady + apart, metrics, pixels, quantized.code
+        steady = steadiness * unsteady + self.train.likeness * unlike
+        return 100 * (loss + swapped) + quantized.loss + steady, metrics, pixels, quantized.code
 
     def _swapped(self, params, video, quantized):
         """How badly frames are drawn with the patches' codes of the frame before, where the two have other codes of
