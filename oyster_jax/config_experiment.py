@@ -77,6 +77,9 @@ class TrainConfig:
     motion_weight: float = 1.0  # weight of moving pixels in the video losses, 1: as much as the whole frame
     steadiness: float = 1.0  # weight of keeping the code of a patch that does not change, 0: free
     likeness: float = 10.0  # weight of one code for what is drawn alike in another light, see `frame_codes`; 0: free
+    # Weight of a token that a picture's patches share, 1: as much as all of them. As one token of many it would hardly
+    # be learnt what a prompt says of the light: prompts change seldom.
+    shared_weight: float = 0.25
     cold_share: float = 0.2  # share of dynamics windows encoded from their own first frame
     labelled_frames: int = 1000  # labelled training frames that name the latent codes by the controls they mean
     workers: int = 0  # Grain worker processes; the batch order depends on it
@@ -84,7 +87,7 @@ class TrainConfig:
 
     def __post_init__(self):
         check_positive(self, "keep")
-        for name in ("motion_weight", "steadiness", "likeness", "labelled_frames", "workers"):
+        for name in ("motion_weight", "steadiness", "likeness", "shared_weight", "labelled_frames", "workers"):
             check(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
         check(0 <= self.cold_share < 1, f"train.cold_share must lie in [0, 1), got {self.cold_share}")
         for name in ("latent_action", "dynamics"):

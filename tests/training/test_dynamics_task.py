@@ -53,10 +53,10 @@ def test_some_frames_have_one_modality_given_and_the_other_hidden_whole(shares):
         assert 0.03 < np.mean((given == 0) & (hidden == 1)) < 0.08
 
 
-def test_what_patches_share_counts_as_much_as_a_quarter_of_them():
-    weights = video_weights(DynamicsConfig(video_tokens=65, video_shared=1))
+def test_what_patches_share_counts_as_much_as_a_share_of_them():
+    weights = video_weights(DynamicsConfig(video_tokens=65, video_shared=1), 0.25)
     assert (weights[:-1] == 1).all() and weights[-1] == weights[:-1].sum() / 4
-    assert (video_weights(DynamicsConfig(video_tokens=64)) == 1).all()
+    assert (video_weights(DynamicsConfig(video_tokens=64), 0.25) == 1).all()
 
 
 def test_something_is_always_hidden(shares):

@@ -98,6 +98,8 @@ def test_what_a_loss_weighs_is_part_of_a_checkpoint(config):
         before, after = (make_tasks(world, TrainConfig(motion_weight=w)) for w in (1.0, 2.0))
         changed = {a.name for a, b in zip(before, after) if a.depends != b.depends}
         assert changed == {"video_tokenizer", "dynamics" if dynamics.cotrain_latent else "latent_action"}
+    before, after = (make_tasks(config, TrainConfig(shared_weight=w)) for w in (0.25, 1.0))
+    assert {a.name for a, b in zip(before, after) if a.depends != b.depends} == {"dynamics"}
 
 
 def test_a_stage_that_was_not_asked_for_is_not_gone_on_with(trained, tiny, data_folder, tmp_path, monkeypatch):

@@ -57,7 +57,7 @@ class DynamicsTask:
     @property
     def depends(self) -> dict:
         beside = {"latent_action": self.latent.depends} if self.latent else {}
-        return {"model": to_dict(self.world.dynamics)} | beside
+        return {"model": to_dict(self.world.dynamics), "shared_weight": self.train.shared_weight} | beside
 
     @property
     def model(self) -> Dynamics:
@@ -106,7 +106,8 @@ class DynamicsTask:
         past = corrupt(corrupt_key, tokens, c.corruption)
         conditions = drop_conditions(drop_key, batch, c)
         logits = two_streams(self.world, params, batch, tokens, masked, past, conditions)
-        video = masked_cross_entropy(logits.video, tokens.video, masked.video * video_weights(c))
+        weights = video_weights(c, self.train.shared_weight)
+        video = masked_cross_entropy(logits.video, tokens.video, masked.video * weights)
         audio = masked_cross_entropy(logits.audio, tokens.audio, masked.audio)
         hit = lambda lg, t, m: jnp.sum((lg.argmax(-1) == t) & m) / jnp.maximum(m.sum(), 1)
         metrics = {
@@ -120,13 +121,10 @@ class DynamicsTask:
         return video + share * audio, metrics
 
 
-def video_weights(c: DynamicsConfig) -> np.ndarray:
-    """How much each of a picture's tokens counts, float [N]: one that patches share as much as a quarter of them.
-
-    As one token of many it would hardly be learnt what a prompt says of the light: prompts change seldom.
-    """
+def video_weights(c: DynamicsConfig, shared: float) -> np.ndarray:
+    """How much each of a picture's tokens counts, float [N]: one that patches share `shared` times all of them."""
     patches = c.video_tokens - c.video_shared
-    return np.where(np.arange(c.video_tokens) < patches, 1.0, patches / 4)
+    return np.where(np.arange(c.video_tokens) < patches, 1.0, shared * patches)
 
 
 def init_dynamics(world: WorldConfig, key: jax.Array) -> dict:
