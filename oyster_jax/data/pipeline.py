@@ -73,6 +73,19 @@ def windows(
     return data
 
 
+def without_padding(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A batch whose `prompt` [B, M, 256] has as few entries and bytes as its frames' prompts need, each rounded up to a
+    power of two, so that few shapes are compiled: a clip's most prompts are many more than a window's."""
+    prompt = batch["prompt"]
+    used = _power_of_two(batch["prompt_id"].max() + 1, 4, prompt.shape[1])
+    longest = _power_of_two(np.flatnonzero(prompt.any((0, 1))).max(initial=0) + 1, 128, prompt.shape[2])
+    return batch | {"prompt": prompt[:, :used, :longest]}
+
+
+def _power_of_two(count: int, least: int, most: int) -> int:
+    return min(max(1 << (int(count) - 1).bit_length(), least), most)
+
+
 def window(item, rng: np.random.Generator, options: WindowOptions, max_prompts: int) -> dict[str, np.ndarray]:
     """T frames of a decoded clip, from a place drawn by `rng`, as arrays that outlive the record."""
     meta, arrays = item

@@ -60,7 +60,7 @@ class Dynamics(nn.Module):
         self.audio_source = dense(1, ("embed", None), "float32", bias=True, scale=0.1)
 
     def read_prompt(self, prompt_BMP: jax.Array) -> Prompt:
-        """Prompts uint8 [B, M, MAX_PROMPT_BYTES] to M + 1 of each.
+        """Prompts uint8 [B, M, P], P as in `TextEncoder`, to M + 1 of each.
 
         Entry M is the null prompt: the condition that guidance drops to.
         """

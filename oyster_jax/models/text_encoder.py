@@ -45,17 +45,18 @@ class TextEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, prompt_BP: jax.Array) -> jax.Array:
-        """uint8 [B, MAX_PROMPT_BYTES] to prompt tokens float32 [B, tokens, width]."""
+        """uint8 [B, P] to prompt tokens float32 [B, tokens, width]; P is MAX_PROMPT_BYTES or, to the same end, less, if
+        what is left out is padding."""
         c = self.cfg
-        b = prompt_BP.shape[0]
-        patches = MAX_PROMPT_BYTES // c.bytes_per_patch
+        prompt_BP = jnp.pad(prompt_BP, ((0, 0), (0, -prompt_BP.shape[1] % c.bytes_per_patch)))
+        b, patches = prompt_BP.shape[0], prompt_BP.shape[1] // c.bytes_per_patch
         letters = embed(256, c.width // 2, "bytes")(prompt_BP.astype(jnp.int32))
         x = dense(c.width, (None, "embed"), "float32", name="patch")(letters.reshape(b, patches, -1))
         # A word stands in other patches, at other letters of them, after every other word: spelt out by patches alone,
         # it would have to be learnt at each. What its bytes hash to stays.
         grams = embed(c.gram_buckets, c.width, "grams")(gram_ids(prompt_BP, c.gram_buckets))
         x = x + jnp.sum((grams * (prompt_BP > 0)[..., None]).reshape(b, patches, c.bytes_per_patch, -1), axis=2)
-        x = x + table(self, "place", (patches, c.width))
+        x = x + table(self, "place", (MAX_PROMPT_BYTES // c.bytes_per_patch, c.width))[:patches]
         present = jnp.any(prompt_BP.reshape(b, patches, -1) > 0, axis=-1)
         # An empty prompt would leave nothing to attend to; its output is replaced below, so any key will do.
         mask = (present | ~present.any(-1, keepdims=True))[:, None, None]

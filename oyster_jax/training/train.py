@@ -15,7 +15,7 @@ from tqdm import tqdm
 from oyster_jax.config_dict import first_difference, to_dict
 from oyster_jax.config_experiment import ExperimentConfig, resolve
 from oyster_jax.data.dataset import ClipReader
-from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
+from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows, without_padding
 from oyster_jax.distributed.mesh import make_mesh, replicated
 from oyster_jax.errors import OysterError
 from oyster_jax.models.controls import fit_controls, with_previous
@@ -126,6 +126,8 @@ def _run(
         arrays=arrays,
     )
     data = windows(reader, reader.split("train"), options, jax.process_index(), jax.process_count())
+    if task.name == "dynamics" and jax.process_count() == 1:  # several would have to agree on each batch's size
+        data = data.map(without_padding)
     held_out = held_out_batch(reader, replace(options, batch=task.stage.batch))
     media, seed, keep = reader.info.media, experiment.seed, experiment.train.keep
     return run_stage(task, data, held_out, mesh, workdir, config, media, seed, keep, dream, export, begin)

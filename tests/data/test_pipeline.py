@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.data.pipeline import WindowOptions, open_clips, windows
+from oyster_jax.data.pipeline import WindowOptions, open_clips, windows, without_padding
 from oyster_jax.errors import OysterError
 from oyster_jax.models.dynamics import leading_action
 
@@ -51,6 +51,18 @@ def test_every_frame_keeps_its_prompt(batch, told):
         prompts = [bytes(batch["prompt"][i, j]).rstrip(b"\0").decode() for j in row]
         assert prompts == [f"episode {e} scene {s}" for e, s in zip(episode[i], scene[i])]
     assert batch["prompt_id"].max() == 1 and batch["prompt_id"].dtype == np.int32
+
+
+def test_padding_of_prompts_is_left_out(batch):
+    wide = batch | {"prompt": np.pad(batch["prompt"], ((0, 0), (0, 10), (0, 0)))}
+    small = without_padding(wide)
+    assert small["prompt"].shape == (len(batch["prompt"]), 4, 128)
+    told = [np.pad(b["prompt"], ((0, 0), (0, 0), (0, 256 - b["prompt"].shape[2]))) for b in (wide, small)]
+    own = [np.take_along_axis(t, batch["prompt_id"][..., None], axis=1) for t in told]
+    np.testing.assert_array_equal(*own)
+    long = wide | {"prompt": wide["prompt"].copy(), "prompt_id": np.full_like(wide["prompt_id"], 4)}
+    long["prompt"][0, 4, :129] = 97
+    assert without_padding(long)["prompt"].shape[1:] == (8, 256)
 
 
 def test_held_out_episodes_are_never_trained_on(reader):

@@ -45,6 +45,12 @@ def test_prompts_are_told_apart_and_do_not_touch_each_other(read):
         assert all(np.abs(together[i] - together[j]).max() > 1e-3 for j in range(i))
 
 
+def test_padding_can_be_left_out(read):
+    texts = jnp.stack([prompt_bytes(t) for t in ("", "a bay by day, a fish")])
+    for size in (64, 22):  # a multiple of a patch's bytes, and not
+        np.testing.assert_allclose(read(*texts[:, :size]), read(*texts), atol=1e-6)
+
+
 def test_the_empty_prompt_has_no_gradient_to_the_letters():
     encoder = TextEncoder(TextEncoderConfig(width=16, layers=1, heads=2))
     null = jnp.zeros((1, 256), jnp.uint8)
