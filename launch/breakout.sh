@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash launch/setup.sh sims
+source launch/cpu.sh
 frames=8000 starts=64 config=configs/atari.py:quick
 [ -z "${FULL:-}" ] || frames=40000 starts=256 config=configs/atari.py
 game="${GAME:-breakout}"

@@ -1,0 +1,101 @@
+"""Does a training step gain from an allocator that keeps its memory? One JSON line for each.
+
+    apt-get install libtcmalloc-minimal4
+    python benchmarks/allocator.py [--config=configs/reef_tiny.py] [--turns=3] [--steps=20]
+
+Steps of the config's dynamics stage on random tokens (the time does not depend on them), on a CPU, in fresh processes
+by turns: glibc's allocator, and tcmalloc put in its place by `launch/cpu.sh`. `seconds` a step, the median of a
+process's steps, for each turn; `faults` of pages and `system`, the share of CPU time spent in the kernel.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+from absl import app, flags
+
+flags.DEFINE_string("config", "configs/reef_tiny.py", "what is trained")
+flags.DEFINE_integer("turns", 3, "processes with each allocator")
+flags.DEFINE_integer("steps", 20, "steps to time in each process")
+flags.DEFINE_boolean("own", False, "measure this process as it is, and say so in one line")
+
+LAUNCH = Path(__file__).parents[1] / "launch"
+
+
+def main(_):
+    v = flags.FLAGS
+    if v.own:
+        print(json.dumps(measure(v.config, v.steps)))
+        return
+    own = [sys.executable, __file__, "--own", f"--config={v.config}", f"--steps={v.steps}"]
+    tcmalloc = ["bash", "-c", f'source {LAUNCH}/cpu.sh && exec "$@"', "bash", *own]
+    runs = {"glibc": [], "tcmalloc": []}
+    for _ in range(v.turns):
+        for name, command in zip(runs, (own, tcmalloc)):
+            env = os.environ | {"JAX_PLATFORMS": "cpu"}
+            done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+            runs[name].append(json.loads(done.stdout.splitlines()[-1]))
+    for name, turns in runs.items():
+        columns = {k: [turn[k] for turn in turns] for k in turns[0]}
+        ratio = median(columns["seconds"]) / median(turn["seconds"] for turn in runs["glibc"])
+        print(json.dumps({"benchmark": "allocator", "allocator": name, **columns, "ratio": round(ratio, 3)}))
+
+
+def measure(config: str, steps: int) -> dict:
+    """A step's seconds, page faults and the kernel's share of its CPU time in this process."""
+    import flax.linen as nn
+    import jax
+
+    from oyster_jax.training.loop import init_state, make_train_step
+
+    task, batch = dynamics(config)
+    state = nn.unbox(jax.jit(lambda key: init_state(task, key))(jax.random.key(0)))
+    step = jax.jit(make_train_step(task), donate_argnums=0)
+    state, _ = jax.block_until_ready(step(state, batch, jax.random.key(1)))
+    seconds, before = [], resource.getrusage(resource.RUSAGE_SELF)
+    for _ in range(steps):
+        start = time.perf_counter()
+        state, _ = jax.block_until_ready(step(state, batch, jax.random.key(1)))
+        seconds.append(time.perf_counter() - start)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    kernel, user = after.ru_stime - before.ru_stime, after.ru_utime - before.ru_utime
+    faults = (after.ru_minflt - before.ru_minflt) // steps
+    return {"seconds": round(median(seconds), 3), "faults": faults, "system": round(kernel / (kernel + user), 3)}
+
+
+def dynamics(config: str):
+    """The dynamics task of a config file for the reef, and a batch of random tokens."""
+    import importlib.util
+
+    import numpy as np
+
+    from oyster_jax.config_dict import from_dict
+    from oyster_jax.config_experiment import ExperimentConfig, resolve
+    from oyster_jax.sims import reef
+    from oyster_jax.training.tasks.dynamics import DynamicsTask
+
+    spec = importlib.util.spec_from_file_location("config", config)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    experiment = from_dict(ExperimentConfig, module.get_config().to_dict())
+    world, stage = resolve(experiment, reef.MEDIA, reef.ACTIONS), experiment.train.dynamics
+    c, rng = world.dynamics, np.random.default_rng(0)
+    shape = (stage.batch, stage.frames)
+    random = lambda most, *more: rng.integers(0, most, (*shape, *more)).astype(np.int32)
+    batch = {
+        "video_tokens": random(c.video_codes, c.video_tokens),
+        "audio_tokens": random(c.audio_codes, c.audio_tokens),
+        "action": random(c.action_sizes, len(c.action_sizes)),
+        "prompt": np.full((stage.batch, 4, 128), 97, np.uint8),
+        "prompt_id": random(4),
+    }
+    return DynamicsTask(world, experiment.train), batch
+
+
+if __name__ == "__main__":
+    app.run(main)
