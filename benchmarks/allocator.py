@@ -17,28 +17,39 @@ import time
 from pathlib import Path
 from statistics import median
 
+import flax.linen as nn
+import jax
+import numpy as np
 from absl import app, flags
+from ml_collections import config_flags
 
-flags.DEFINE_string("config", "configs/reef_tiny.py", "what is trained")
+from oyster_jax.config_dict import from_dict
+from oyster_jax.config_experiment import ExperimentConfig, resolve
+from oyster_jax.sims import reef
+from oyster_jax.training.loop import init_state, make_train_step
+from oyster_jax.training.tasks.dynamics import DynamicsTask
+
+config_flags.DEFINE_config_file("config", "configs/reef_tiny.py", "experiment, one file of configs/")
 flags.DEFINE_integer("turns", 3, "processes with each allocator")
 flags.DEFINE_integer("steps", 20, "steps to time in each process")
-flags.DEFINE_boolean("own", False, "measure this process as it is, and say so in one line")
+flags.DEFINE_boolean("own", False, "measure this process, with the allocator that it has")
 
-LAUNCH = Path(__file__).parents[1] / "launch"
+CPU = Path(__file__).parents[1] / "launch" / "cpu.sh"
 
 
 def main(_):
     v = flags.FLAGS
+    experiment = from_dict(ExperimentConfig, v.config.to_dict())
     if v.own:
-        print(json.dumps(measure(v.config, v.steps)))
+        print(json.dumps(measure(experiment, v.steps)))
         return
-    own = [sys.executable, __file__, "--own", f"--config={v.config}", f"--steps={v.steps}"]
-    tcmalloc = ["bash", "-c", f'source {LAUNCH}/cpu.sh && exec "$@"', "bash", *own]
-    runs = {"glibc": [], "tcmalloc": []}
+    own = [sys.executable, *sys.argv, "--own"]
+    commands = {"glibc": own, "tcmalloc": ["bash", "-c", f'source {CPU} && exec "$@"', "bash", *own]}
+    env = {k: x for k, x in os.environ.items() if k != "LD_PRELOAD"} | {"JAX_PLATFORMS": "cpu"}
+    runs = {name: [] for name in commands}
     for _ in range(v.turns):
-        for name, command in zip(runs, (own, tcmalloc)):
-            env = os.environ | {"JAX_PLATFORMS": "cpu"}
-            done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
+        for name, command in commands.items():
+            done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
             runs[name].append(json.loads(done.stdout.splitlines()[-1]))
     for name, turns in runs.items():
         columns = {k: [turn[k] for turn in turns] for k in turns[0]}
@@ -46,14 +57,9 @@ def main(_):
         print(json.dumps({"benchmark": "allocator", "allocator": name, **columns, "ratio": round(ratio, 3)}))
 
 
-def measure(config: str, steps: int) -> dict:
+def measure(experiment: ExperimentConfig, steps: int) -> dict:
     """A step's seconds, page faults and the kernel's share of its CPU time in this process."""
-    import flax.linen as nn
-    import jax
-
-    from oyster_jax.training.loop import init_state, make_train_step
-
-    task, batch = dynamics(config)
+    task, batch = dynamics(experiment)
     state = nn.unbox(jax.jit(lambda key: init_state(task, key))(jax.random.key(0)))
     step = jax.jit(make_train_step(task), donate_argnums=0)
     state, _ = jax.block_until_ready(step(state, batch, jax.random.key(1)))
@@ -68,30 +74,16 @@ def measure(config: str, steps: int) -> dict:
     return {"seconds": round(median(seconds), 3), "faults": faults, "system": round(kernel / (kernel + user), 3)}
 
 
-def dynamics(config: str):
-    """The dynamics task of a config file for the reef, and a batch of random tokens."""
-    import importlib.util
-
-    import numpy as np
-
-    from oyster_jax.config_dict import from_dict
-    from oyster_jax.config_experiment import ExperimentConfig, resolve
-    from oyster_jax.sims import reef
-    from oyster_jax.training.tasks.dynamics import DynamicsTask
-
-    spec = importlib.util.spec_from_file_location("config", config)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    experiment = from_dict(ExperimentConfig, module.get_config().to_dict())
+def dynamics(experiment: ExperimentConfig) -> tuple[DynamicsTask, dict[str, np.ndarray]]:
+    """The dynamics task of an experiment on the reef, and a batch of random tokens, its prompts without padding."""
     world, stage = resolve(experiment, reef.MEDIA, reef.ACTIONS), experiment.train.dynamics
     c, rng = world.dynamics, np.random.default_rng(0)
-    shape = (stage.batch, stage.frames)
-    random = lambda most, *more: rng.integers(0, most, (*shape, *more)).astype(np.int32)
+    random = lambda most, *more: rng.integers(0, most, (stage.batch, stage.frames, *more)).astype(np.int32)
     batch = {
         "video_tokens": random(c.video_codes, c.video_tokens),
         "audio_tokens": random(c.audio_codes, c.audio_tokens),
         "action": random(c.action_sizes, len(c.action_sizes)),
-        "prompt": np.full((stage.batch, 4, 128), 97, np.uint8),
+        "prompt": np.full((stage.batch, 4, 128), ord("a"), np.uint8),
         "prompt_id": random(4),
     }
     return DynamicsTask(world, experiment.train), batch
