@@ -25,10 +25,9 @@ from absl import app, flags
 import oyster_jax as oyster
 from oyster_jax import config as c
 from oyster_jax.config_experiment import ExperimentConfig, resolve
-from oyster_jax.models.dynamics import Logits
 from oyster_jax.sampling import cache, maskgit, rollout
 from oyster_jax.training.tasks import make_tasks
-from oyster_jax.types import TokenFrame
+from oyster_jax.types import Logits, TokenFrame
 
 flags.DEFINE_integer("width", 256, "width of every transformer")
 flags.DEFINE_integer("layers", 4, "layers of every transformer")

@@ -327,6 +327,7 @@ class DynamicsConfig:
     video_codes: int = 1000  # *
     audio_codes: int = 1000  # *
     action_sizes: tuple[int, ...] = ()  # *
+    code_prior: bool = False  # logits for all codes straight from a prompt's words, see `CodePrior`
     actions: str = "true"  # or "latent": the latent action model's codes
     cotrain_latent: bool = False  # train the latent action model in this stage instead of before it
     action_dropout: float = 0.1

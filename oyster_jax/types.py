@@ -49,12 +49,20 @@ class KV(NamedTuple):
     v: jax.Array
 
 
+class Logits(NamedTuple):
+    """Unnormalised log-probabilities of codes, float32: video [..., codes] and audio [..., codes]."""
+
+    video: jax.Array
+    audio: jax.Array
+
+
 class Prompt(NamedTuple):
-    """Prompts as the dynamics read them: K/V [B, M, L, P, groups, head_dim] of every layer, which tokens may attend to,
-    and [B, M, D], which all of them are told."""
+    """Prompts as the dynamics read them: K/V [B, M, L, P, groups, head_dim] of every layer, which tokens may attend to;
+    [B, M, D], which all of them are told; and, if the world has a `CodePrior`, its logits [B, M, codes]."""
 
     kv: KV
     whole: jax.Array
+    prior: Logits | None = None
 
 
 # Temporal K/V [B, N, groups, F, head_dim] of F frames, one for each layer that looks back. (Where layers are scanned,

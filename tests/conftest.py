@@ -64,6 +64,7 @@ def config():
         dynamics=DynamicsConfig(
             transformer=st(4, kv_heads=1),
             text=TextEncoderConfig(bytes_per_patch=32, tokens=2, width=16, layers=1, heads=2),
+            code_prior=True,
         ),
         sampling=SamplingConfig(video_steps=3, audio_steps=2),
     )

@@ -9,13 +9,12 @@ import numpy as np
 from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.evaluation.metrics import bootstrap, psnr_each
 from oyster_jax.models.controls import predict_codes, with_previous
-from oyster_jax.models.dynamics import Logits
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.film import film
 from oyster_jax.sampling.rollout import prefill, rollout, tokenize
 from oyster_jax.training.losses import cross_entropy
 from oyster_jax.training.tasks.dynamics import two_streams
-from oyster_jax.types import Clip, TokenFrame
+from oyster_jax.types import Clip, Logits, TokenFrame
 
 
 @jax.jit

@@ -5,29 +5,20 @@ a frame whose tokens are partly masked, reading the committed past. *Train*: bot
 their arguments, so that training and sampling compute the same thing.
 """
 
-from typing import NamedTuple
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.config import DynamicsConfig
-from oyster_jax.models.text_encoder import TextEncoder
+from oyster_jax.models.text_encoder import CodePrior, TextEncoder
 from oyster_jax.nn.attention import take
 from oyster_jax.nn.layers import RESIDUAL, dense, embed, table
 from oyster_jax.nn.transformer import STTransformer
-from oyster_jax.types import KV, Past, Prompt, TokenFrame
+from oyster_jax.types import KV, Logits, Past, Prompt, TokenFrame
 
 AROUND = 9  # places that a token of a picture may come from: its own, and those next to it
 LOOK_BACK = 2  # frames before the present one that a hidden token is told of at once, what has just moved among it
-
-
-class Logits(NamedTuple):
-    """Unnormalised log-probabilities: video [B, T, N, codes], audio [B, T, K, codes], float32."""
-
-    video: jax.Array
-    audio: jax.Array
 
 
 class Dynamics(nn.Module):
@@ -51,6 +42,8 @@ class Dynamics(nn.Module):
         self.text = TextEncoder(c.text)
         self.text_whole = dense(t.width, (None, "embed", None), t.dtype, axis=(-2, -1), scale=RESIDUAL)
         self.text_kv = dense((t.layers, 2, t.groups, t.head_dim), ("embed", None, None, "heads", None), t.dtype)
+        if c.code_prior:
+            self.prior = CodePrior(c.text, c.video_codes, c.audio_codes)
         self.transformer = STTransformer(t)
         self.video_head = dense(c.video_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
         self.audio_head = dense(c.audio_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
@@ -69,10 +62,16 @@ class Dynamics(nn.Module):
         e_p = self.text(prompt.reshape(b * (m + 1), size))
         kv = self.text_kv(e_p).reshape(b, m + 1, *e_p.shape[1:2], *self.text_kv.features)
         whole = self.text_whole(e_p).reshape(b, m + 1, -1)
-        return Prompt(KV(*jnp.moveaxis(kv, 4, 0).swapaxes(3, 4)), whole)
+        prior = self.prior(prompt) if self.cfg.code_prior else None
+        return Prompt(KV(*jnp.moveaxis(kv, 4, 0).swapaxes(3, 4)), whole, prior)
+
+    def code_prior(self, prompt_BMP: jax.Array) -> Logits:
+        """Of `read_prompt` the prior alone, [B, M, codes] each."""
+        return self.prior(prompt_BMP)
 
     def __call__(self, *args, before: TokenFrame, wanted: TokenFrame | None = None, **kwargs) -> tuple[Logits, Past]:
-        """Logits of every token, and the present's K/V. Takes what `features` takes.
+        """Logits of every token, [B, T, N, codes] and [B, T, K, codes], and the present's K/V. Takes what `features`
+        takes.
 
         wanted: int32 [B, R] and [B, Q], which tokens of each modality to give logits for, and no others.
         """
@@ -89,7 +88,11 @@ class Dynamics(nn.Module):
             sources = jax.tree.map(lambda s, rows: take(s, rows, 1), sources, wanted)
         video = _add_where(self.video_head(video), sources.video, self.video_source(video))
         audio = _add_where(self.audio_head(audio), sources.audio, self.audio_source(audio))
-        return Logits(video, audio), present
+        logits = Logits(video, audio)
+        if self.cfg.code_prior:
+            prompt, prompt_id_BT = args[4:6]
+            logits = jax.tree.map(lambda lg, p: lg + _select(p, prompt_id_BT)[:, :, None], logits, prompt.prior)
+        return logits, present
 
     def features(
         self,
@@ -198,7 +201,7 @@ def _add_where(logits: jax.Array, sources: jax.Array, extra: jax.Array) -> jax.A
 
 
 def _select(kv: jax.Array, prompt_id_BT: jax.Array) -> jax.Array:
-    """[B, M, L, P, ...] and int32 [B, T] to [B, T, L, P, ...]."""
+    """[B, M, ...] and int32 [B, T] to [B, T, ...]."""
     return jax.vmap(lambda entry, ids: entry[ids])(kv, prompt_id_BT)
 
 

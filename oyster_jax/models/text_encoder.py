@@ -8,6 +8,7 @@ import numpy as np
 from oyster_jax.config import MAX_PROMPT_BYTES, TextEncoderConfig
 from oyster_jax.errors import OysterError
 from oyster_jax.nn.layers import MLP, dense, embed, norm, table
+from oyster_jax.types import Logits
 
 
 def prompt_bytes(text: str | bytes) -> np.ndarray:
@@ -33,6 +34,28 @@ def gram_ids(prompt_BP: jax.Array, buckets: int, size: int = 4) -> jax.Array:
         h = h * 1000003 + raw[:, i : i + prompt_BP.shape[1]] + 1
     # The high bits of a product are the well-mixed ones.
     return ((((h ^ (h >> 15)) * jnp.uint32(2654435761)) >> 16) % buckets).astype(jnp.int32)
+
+
+class CodePrior(nn.Module):
+    """How likely each code is to be somewhere in a frame, from the runs of bytes in its prompt and nothing else.
+
+    Log-linear: each run adds its own logits, whatever else is said, so that what a word means in one caption it means
+    in all. Learnt only from where the dynamics need it, in the few frames that are told nothing of the past and there
+    in one token of 64, "a turtle" is not told from "a fish" in hours of training.
+    """
+
+    cfg: TextEncoderConfig
+    video_codes: int
+    audio_codes: int
+
+    @nn.compact
+    def __call__(self, prompt_BMP: jax.Array) -> Logits:
+        """Prompts uint8 [B, M, P], P as in `TextEncoder`, to [B, M, codes] each."""
+        c = self.cfg
+        grams = embed(c.gram_buckets, 2 * c.width, "grams")(jax.vmap(lambda p: gram_ids(p, c.gram_buckets))(prompt_BMP))
+        said = jnp.sum(grams * (prompt_BMP > 0)[..., None], axis=2) / 8
+        head = lambda codes, name: dense(codes, ("embed", "vocab"), "float32", bias=True, scale=0.01, name=name)(said)
+        return Logits(head(self.video_codes, "video"), head(self.audio_codes, "audio"))
 
 
 class TextEncoder(nn.Module):

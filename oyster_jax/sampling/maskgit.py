@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.config_sampling import SamplingConfig
-from oyster_jax.models.dynamics import Logits
-from oyster_jax.types import TokenFrame
+from oyster_jax.types import Logits, TokenFrame
 
 
 def mask_ratio(progress: jax.Array) -> jax.Array:

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import check
 from oyster_jax.models.audio_tokenizer import AudioState, initial_state
-from oyster_jax.models.dynamics import LOOK_BACK, Logits, frames_before, leading_action
+from oyster_jax.models.dynamics import LOOK_BACK, frames_before, leading_action
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.video_tokenizer import frame_positions, to_uint8
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling import cache, maskgit
-from oyster_jax.types import Clip, Observation, Past, Prompt, TokenFrame
+from oyster_jax.types import Clip, Logits, Observation, Past, Prompt, TokenFrame
 
 
 class RolloutState(NamedTuple):

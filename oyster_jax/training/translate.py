@@ -17,7 +17,7 @@ from oyster_jax.sampling.rollout import encode
 from oyster_jax.training.tokens import PAD, digest
 from oyster_jax.types import Clip, TokenFrame
 
-# Tables and heads by code: (path below the dynamics' parameters, the codes' axis).
+# Tables and heads by code: (path below the dynamics' parameters, the codes' axis). Not all worlds have a prior.
 _BY_CODE = {
     "video": (
         ("video_embed/embedding", 0),
@@ -26,12 +26,16 @@ _BY_CODE = {
         ("steered/before_1/embedding", 0),
         ("video_head/kernel", 1),
         ("video_head/bias", 0),
+        ("prior/video/kernel", 1),
+        ("prior/video/bias", 0),
     ),
     "audio": (
         ("audio_embed/embedding", 0),
         ("audio_before/embedding", 0),
         ("audio_head/kernel", 1),
         ("audio_head/bias", 0),
+        ("prior/audio/kernel", 1),
+        ("prior/audio/bias", 0),
     ),
 }
 
@@ -47,7 +51,9 @@ def translate(dynamics: dict, old: World, new: World, reader: ClipReader, frames
     for modality in other:
         for path, axis in _BY_CODE[modality]:
             change = partial(_mixed, seen=getattr(seen, modality), axis=axis)
-            dynamics = _replaced(dynamics, path.split("/"), change)
+            parts = path.split("/")
+            if parts[0] in dynamics:
+                dynamics = _replaced(dynamics, parts, change)
     return dynamics
 
 

@@ -1,5 +1,6 @@
 """Words keep what they hash to wherever they stand, and prompts are told apart."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from oyster_jax.config import TextEncoderConfig
 from oyster_jax.errors import OysterError
-from oyster_jax.models.text_encoder import TextEncoder, gram_ids, prompt_bytes
+from oyster_jax.models.text_encoder import CodePrior, TextEncoder, gram_ids, prompt_bytes
 
 
 def test_a_run_of_bytes_hashes_alike_wherever_it_stands():
@@ -64,3 +65,26 @@ def test_prompts_that_cannot_be_in_force_are_refused():
     for text, why in (("a" * 257, "257 bytes"), (b"\xff", "UTF-8"), ("a\0b", "zero byte")):
         with pytest.raises(OysterError, match=why):
             prompt_bytes(text)
+
+
+@pytest.fixture(scope="module")
+def prior():
+    model = CodePrior(TextEncoderConfig(width=16), video_codes=5, audio_codes=7)
+    params = model.init(jax.random.key(0), jnp.zeros((1, 1, 256), jnp.uint8))
+    params = jax.tree.map(lambda p: p + 0.1, params)  # biases begin at nothing
+    return params, lambda *texts, size=256: model.apply(params, np.stack([prompt_bytes(t)[:size] for t in texts])[None])
+
+
+def test_a_word_says_the_same_of_each_code_whatever_else_is_said(prior):
+    texts = [f"{place}, seen from above, {what}" for place in ("a bay", "a pond") for what in ("a fish", "a crab")]
+    for logits in prior[1](*texts):
+        bay_fish, bay_crab, pond_fish, pond_crab = logits[0]
+        np.testing.assert_allclose(bay_fish - bay_crab, pond_fish - pond_crab, atol=1e-5)
+        assert np.abs(bay_fish - bay_crab).max() > 1e-3 and np.abs(bay_fish - pond_fish).max() > 1e-3
+
+
+def test_a_prior_leaves_padding_out_and_of_no_words_says_what_is_usual(prior):
+    params, read = prior
+    for whole, cut, head in zip(read("a fish", ""), read("a fish", "", size=22), ("video", "audio")):
+        np.testing.assert_allclose(cut, whole, atol=1e-6)
+        np.testing.assert_allclose(whole[0, 1], nn.unbox(params)["params"][head]["bias"], atol=1e-6)

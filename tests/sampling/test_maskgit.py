@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from oyster_jax.config_sampling import Randomness, SamplingConfig
-from oyster_jax.models.dynamics import Logits
 from oyster_jax.sampling.maskgit import mask_schedule, runs, unmask
-from oyster_jax.types import TokenFrame
+from oyster_jax.types import Logits, TokenFrame
 
 SURE = SamplingConfig(randomness=Randomness(temperature=0))
 

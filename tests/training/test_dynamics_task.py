@@ -17,11 +17,12 @@ from oyster_jax.training.tasks.dynamics import (
     corrupt,
     drop_conditions,
     init_dynamics,
+    prior_loss,
     random_masks,
     usual,
     video_weights,
 )
-from oyster_jax.types import TokenFrame
+from oyster_jax.types import Logits, TokenFrame
 
 B, T, N, K = 40, 50, 20, 10
 
@@ -57,6 +58,26 @@ def test_what_patches_share_counts_as_much_as_a_share_of_them():
     weights = video_weights(DynamicsConfig(video_tokens=65, video_shared=1), 0.25)
     assert (weights[:-1] == 1).all() and weights[-1] == weights[:-1].sum() / 4
     assert (video_weights(DynamicsConfig(video_tokens=64), 0.25) == 1).all()
+
+
+def test_the_best_prior_is_how_often_each_code_is_there_under_each_prompt():
+    rng = np.random.default_rng(0)
+    prompt_id = np.array([[0, 0, 1, 1, 1]])
+    tokens = TokenFrame(rng.integers(0, 3, (1, 5, 8)) + 2 * prompt_id[..., None], rng.integers(0, 4, (1, 5, 3)))
+    weights = np.array([1.0] * 7 + [7 / 4])
+
+    def counted(t, weights, codes):
+        each = (t[..., None] == np.arange(codes)) * weights[:, None]
+        return np.stack([each[prompt_id == i].sum((0, 1)) for i in (0, 1, 0)])[None]
+
+    count = Logits(counted(tokens.video, weights, 5), counted(tokens.audio, np.ones(3), 4))
+    cost = lambda prior: float(prior_loss(Logits(*map(jnp.asarray, prior)), prompt_id, tokens, weights))
+    best = [np.log(np.maximum(c, 1e-9)) for c in count]
+    entropy = [-np.sum(c[0, :2] * np.log(np.maximum(c / c.sum(-1, keepdims=True), 1e-9))[0, :2]) for c in count]
+    np.testing.assert_allclose(cost(best), sum(e / c[0, :2].sum() for e, c in zip(entropy, count)), rtol=1e-5)
+    np.testing.assert_allclose(cost([np.zeros_like(c) for c in count]), np.log(5) + np.log(4), rtol=1e-5)
+    assert all(cost([b + 0.3 * rng.normal(size=b.shape) for b in best]) > cost(best) for _ in range(20))
+    assert cost([b[:, [1, 0, 2]] for b in best]) > cost(best) + 1
 
 
 def test_something_is_always_hidden(shares):

@@ -6,6 +6,7 @@ target. Latent actions come from the cache, or (`cotrain_latent`) from a latent 
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -15,14 +16,14 @@ import numpy as np
 from oyster_jax.config import MAX_PROMPT_BYTES, DynamicsConfig, WorldConfig
 from oyster_jax.config_dict import to_dict
 from oyster_jax.config_experiment import StageConfig, TrainConfig
-from oyster_jax.models.dynamics import Dynamics, Logits, frames_before, leading_action
+from oyster_jax.models.dynamics import Dynamics, frames_before, leading_action
 from oyster_jax.models.video_tokenizer import frame_positions
 from oyster_jax.nn.attention import banded_mask
 from oyster_jax.sampling.maskgit import mask_ratio
 from oyster_jax.training.losses import cross_entropy, masked_cross_entropy
 from oyster_jax.training.tasks.base import Batch, Metrics
 from oyster_jax.training.tasks.latent_action import LatentActionTask
-from oyster_jax.types import TokenFrame
+from oyster_jax.types import Logits, TokenFrame
 
 
 class Conditions(NamedTuple):
@@ -118,7 +119,23 @@ class DynamicsTask:
         }
         # Each modality counts by its share of tokens, but sound never by less than a quarter of the picture.
         share = max(c.audio_tokens / c.video_tokens, 0.25)
-        return video + share * audio, metrics
+        loss = video + share * audio
+        if c.code_prior:
+            apply = partial(self.model.apply, {"params": params}, batch["prompt"])
+            metrics["prior_loss"] = prior_loss(apply(method="code_prior"), batch["prompt_id"], tokens, weights)
+            loss += metrics["prior_loss"]
+        return loss, metrics
+
+
+def prior_loss(prior: Logits, prompt_id_BT: jax.Array, tokens: TokenFrame, weights_N: np.ndarray) -> jax.Array:
+    """What a frame's tokens cost, in nats each, told of nothing but the words of its prompt: not where they are, nor
+    what else there is. It is taught by all frames, also by those whose past shows by itself what there is.
+
+    prior: [B, M, codes] each, of M prompts. The modalities count alike; of the picture's tokens each by its weight.
+    """
+    in_force = [jnp.take_along_axis(p, prompt_id_BT[..., None], axis=1) for p in prior]
+    video, audio = (jnp.take_along_axis(jax.nn.log_softmax(p), t, axis=-1) for p, t in zip(in_force, tokens))
+    return -jnp.mean(video * weights_N) / weights_N.mean() - jnp.mean(audio)
 
 
 def video_weights(c: DynamicsConfig, shared: float) -> np.ndarray:
