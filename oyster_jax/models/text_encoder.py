@@ -53,6 +53,7 @@ class CodePrior(nn.Module):
         """Prompts uint8 [B, M, P], P as in `TextEncoder`, to [B, M, codes] each."""
         c = self.cfg
         grams = embed(c.gram_buckets, 2 * c.width, "grams")(jax.vmap(lambda p: gram_ids(p, c.gram_buckets))(prompt_BMP))
+        # A caption has some sixty runs: their sum, not their mean, so that no word says less for standing among others.
         said = jnp.sum(grams * (prompt_BMP > 0)[..., None], axis=2) / 8
         head = lambda codes, name: dense(codes, ("embed", "vocab"), "float32", bias=True, scale=0.01, name=name)(said)
         return Logits(head(self.video_codes, "video"), head(self.audio_codes, "audio"))
