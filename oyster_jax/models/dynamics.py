@@ -200,9 +200,9 @@ def _add_where(logits: jax.Array, sources: jax.Array, extra: jax.Array) -> jax.A
     return logits
 
 
-def _select(kv: jax.Array, prompt_id_BT: jax.Array) -> jax.Array:
+def _select(x: jax.Array, prompt_id_BT: jax.Array) -> jax.Array:
     """[B, M, ...] and int32 [B, T] to [B, T, ...]."""
-    return jax.vmap(lambda entry, ids: entry[ids])(kv, prompt_id_BT)
+    return jax.vmap(lambda entry, ids: entry[ids])(x, prompt_id_BT)
 
 
 def leading_action(action_BTA: jax.Array) -> jax.Array:

@@ -37,11 +37,12 @@ def gram_ids(prompt_BP: jax.Array, buckets: int, size: int = 4) -> jax.Array:
 
 
 class CodePrior(nn.Module):
-    """How likely each code is to be somewhere in a frame, from the runs of bytes in its prompt and nothing else.
+    """How likely each code is to be somewhere in a frame, from the hashed 4-grams of its prompt's bytes, and nothing
+    else.
 
-    Log-linear: each run adds its own logits, whatever else is said, so that what a word means in one caption it means
-    in all. Learnt only from where the dynamics need it, in the few frames that are told nothing of the past and there
-    in one token of 64, "a turtle" is not told from "a fish" in hours of training.
+    Log-linear: each 4-gram adds its own logits, whatever else is said, so that what a word means in one caption it
+    means in all. Learnt only from where the dynamics need it, in the few frames that are told nothing of the past and
+    there in one token of 64, "a turtle" is not told from "a fish" in hours of training.
     """
 
     cfg: TextEncoderConfig
@@ -53,7 +54,7 @@ class CodePrior(nn.Module):
         """Prompts uint8 [B, M, P], P as in `TextEncoder`, to [B, M, codes] each."""
         c = self.cfg
         grams = embed(c.gram_buckets, 2 * c.width, "grams")(jax.vmap(lambda p: gram_ids(p, c.gram_buckets))(prompt_BMP))
-        # A caption has some sixty runs: their sum, not their mean, so that no word says less for standing among others.
+        # Some sixty in a caption: their sum, not their mean, so that no word says less for standing among others.
         said = jnp.sum(grams * (prompt_BMP > 0)[..., None], axis=2) / 8
         head = lambda codes, name: dense(codes, ("embed", "vocab"), "float32", bias=True, scale=0.01, name=name)(said)
         return Logits(head(self.video_codes, "video"), head(self.audio_codes, "audio"))
