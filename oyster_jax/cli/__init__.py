@@ -12,7 +12,7 @@ COMMANDS = {
     "record": "play a simulator, a game or video files into a data folder",
     "train": "train a world on a data folder",
     "rollout": "roll a world out into a video with sound",
-    "evaluate": "measure a world on held-out data",
+    "evaluate": "measure a world on held-out data, or against the reef's simulator",
 }
 USAGE = "usage: oyster COMMAND [--flags]\n\n" + "\n".join(f"  {k:10} {v}" for k, v in COMMANDS.items())
 
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         command.run(command.FLAGS)
         return 0
     except KeyboardInterrupt:
-        print(f"\n{program}: interrupted; what was finished is kept, the same command continues", file=sys.stderr)
+        print(f"\n{program}: interrupted; run it again (record and train go on from where they were)", file=sys.stderr)
         return 130
     except Exception as e:
         message = users_mistake(e)

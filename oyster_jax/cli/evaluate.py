@@ -3,10 +3,11 @@
   oyster evaluate --world=runs/breakout/world --data=data_breakout --out=runs/breakout/report
   oyster evaluate --world=reef --data=data_reef --out=report --starts=64 --video_steps=4
   oyster evaluate --world=reef --match=60 --out=report
+  oyster evaluate --world=reef --match=60 --idle --worlds=3 --out=report
   oyster evaluate --world=runs/reef/world --match=60 --place=open --out=report
   oyster evaluate --world=reef --direct --out=report
 
-All write index.html, a page to look at and listen to.
+All write a page, index.html; those of --data and --match have films with sound.
 
 With --data: writes report.json, plots and contact sheets. Tokenizers: PSNR and SSIM, whole and on changed pixels,
 beside the static median frame; log-mel distance; codes in use. Dynamics: bits a frame beside two guessers; ΔPSNR of

@@ -3,7 +3,7 @@
   oyster rollout --world=runs/breakout/world --seconds=10 --actions='LEFT*20,RIGHT*20,NOOP*10' --out=world.mp4
   oyster rollout --world=reef --prompt='a bay by day in the rain, blue water, a fish' \\
     --event='4:a bay at night under a clear sky, green water, a turtle' --out=world.mp4
-  oyster rollout --world=reef --image=start.png --actions=random --out=world.mp4
+  oyster rollout --world=reef --image=start.png --actions='N/fast/white/none/none*20,stay/slow/off/A/kick*5'
   oyster rollout --world=runs/breakout/world --data=data_breakout --actions=random --out=world.mp4
 
 A world begins from a held-out clip (--data), from an image, or from nothing but its prompt.
@@ -22,7 +22,12 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("out", "world.mp4", "video file to write", flag_values=FLAGS)
 flags.DEFINE_float("seconds", 10.0, "length", 0.1, 86400, flag_values=FLAGS)
-flags.DEFINE_string("actions", "random", "'random', 'idle', or a script: LEFT*20,RIGHT*20", flag_values=FLAGS)
+flags.DEFINE_string(
+    "actions",
+    "random",
+    "'random', 'idle', or a script of ACTION*FRAMES: LEFT*20,RIGHT*20, repeated to the end",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string("prompt", "", "what the world is, at most 256 bytes", flag_values=FLAGS)
 flags.DEFINE_multi_string("event", [], "SECONDS:PROMPT, a prompt that takes over at that time", flag_values=FLAGS)
 flags.DEFINE_string("image", None, "picture to begin with", flag_values=FLAGS)

@@ -34,9 +34,11 @@ config_flags.DEFINE_config_file(
 )
 flags.DEFINE_string("data", None, "data folder made by `oyster record`", flag_values=FLAGS)
 flags.DEFINE_string("workdir", None, "folder for checkpoints, logs and the world", flag_values=FLAGS)
-flags.DEFINE_list("stage", [], "stages to train (default: all)", flag_values=FLAGS)
+flags.DEFINE_list("stage", [], "stages to train, separated by commas (default: all)", flag_values=FLAGS)
 flags.DEFINE_string("init_from", None, "world to begin with: a folder, or the name of a shipped one", flag_values=FLAGS)
-flags.DEFINE_list("init_stage", [], "stages to begin so (default: all that it has)", flag_values=FLAGS)
+flags.DEFINE_list(
+    "init_stage", [], "stages to begin with --init_from, separated by commas (default: all)", flag_values=FLAGS
+)
 flags.DEFINE_boolean(
     "export", False, "train no further: export what the newest checkpoints of all stages hold", flag_values=FLAGS
 )

@@ -71,7 +71,7 @@ def test_ctrl_c_during_record(begin, tmp_path, echo, monkeypatch, less_bars):
     process = begin(*command)
     assert process.stdout.readline() == "resting\n"
     (said,) = less_bars(press_ctrl_c(process))
-    assert "interrupted" in said and "the same command continues" in said
+    assert "interrupted" in said and "go on from where they were" in said
     kept = load_info(tmp_path / "d")
     assert kept.frames == 2080  # a whole shard: 52 episodes of 40 frames
     assert sorted(p.name for p in (tmp_path / "d").iterdir()) == ["dataset.json", "shard-00000.array_record"]
@@ -111,7 +111,7 @@ def test_ctrl_c_during_train(begin, tmp_path, training, less_bars, capsys):
         time.sleep(0.02)
     seen = steps(tmp_path)[-1]
     (said,) = less_bars(press_ctrl_c(process))
-    assert "interrupted" in said and "the same command continues" in said
+    assert "interrupted" in said and "go on from where they were" in said
     kept = steps(tmp_path)[-1]
     assert seen <= kept < STEPS
     assert not (tmp_path / "world").exists()
