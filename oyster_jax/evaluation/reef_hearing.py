@@ -89,4 +89,4 @@ def _bed(bed: str) -> np.ndarray:
     """A bed by itself through the longest of breaths, float [64, S]."""
     level = (np.array(reef_sound.HELD) == bed).astype(np.float32)
     silent = np.full(len(reef_sound.STRUCK), reef_sound.SILENT, np.int32)
-    return np.stack([reef_sound.sound(level, level, silent, clock) for clock in range(64)])
+    return np.stack([reef_sound.sound(level, level, silent, clock, clock) for clock in range(64)])

@@ -227,7 +227,7 @@ def heard_curves(audio: np.ndarray, scene: reef.Scene) -> dict[str, np.ndarray]:
 
 
 def bare_frames(match: Match) -> np.ndarray:
-    """Each true scene without what lives, float32 [B, T, H, W, 3]: rain stands where it is at the clock's 0."""
+    """Each true scene without what lives, float32 [B, T, H, W, 3]: rain stands where it is as it begins."""
     draw = jax.jit(lambda scenes, corners: jax.lax.map(lambda x: draw_bare(*x), (scenes, corners), batch_size=64))
     flat = lambda x: np.reshape(x, (-1, *x.shape[2:]))
     shown = draw(jax.tree.map(flat, match.scene), flat(match.places["camera"]))

@@ -8,10 +8,11 @@ the sound of the interval that it opens and the events that begin with it are fu
 
 What `action[t-1]` does is seen in frame t and heard from its first sample on. Nothing is random after `reset`. The
 rules can all be seen. The swimmer moves by a tile every third, second or single frame, slides along the shore, and
-picks up a pearl by coming to it; whoever comes to a pearl, the next one grows elsewhere. The fish follows the swimmer,
-the turtle swims to the pearl and waits beside it, the jellyfish rises and sinks with the swimmer; who is swum into
-changes places with the swimmer. So whatever was before, where a creature is soon depends on the swimmer and the pearl
-alone, and where the swimmer is on what it last swam against: an error is not carried on for ever.
+picks up a pearl by coming to it, and the next one grows elsewhere. The fish follows the swimmer, the turtle swims to
+the pearl, the jellyfish rises and sinks with the swimmer in the pearl's column; all wait beside swimmer and pearl, and
+who is swum into changes places with the swimmer. So whatever was before, where a creature is soon depends on the
+swimmer and the pearl alone, where the pearl is on the swimmer alone, and where the swimmer is on what it last swam
+against: an error is not carried on for ever.
 """
 
 import jax
@@ -108,10 +109,12 @@ def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
     apart = here & (_far(spots, body) >= _APART) & ((scene.place == BAY) | (_far(spots, body) <= _IN_SIGHT))
     creature = jax.random.choice(creature_key, spots, p=apart / apart.sum())
     pearls = _open(scene.place, body, creature)
+    clock = jax.random.randint(clock_key, (), 0, 64)
     state = ReefState(
         scene=scene,
         next_scene=scene,
-        clock=jax.random.randint(clock_key, (), 0, 64),
+        clock=clock,
+        rained=clock,
         controls=jnp.zeros(len(ACTIONS.factors), jnp.int32),
         facing=jax.random.randint(facing_key, (), 1, len(MOVES)),
         body=body,
@@ -150,12 +153,14 @@ def advance(state: ReefState, action) -> ReefState:
     creature = _creature(state, scene.creature, body)
     east = jnp.sign(creature[0] - state.creature[0])
 
-    # A pearl grows where nobody is, and is gone as soon as somebody comes: no pearl is ever out of sight.
-    open_places = _open(scene.place, body, creature)
-    gone = ~open_places[state.pearl]
-    picked = (state.pearl_age >= RIPE) & (_far(pearl_of(state), body) == 0)
+    # A pearl grows where nobody is, and is gone as soon as the swimmer comes: no pearl is ever out of sight.
+    gone = _far(pearl_of(state), body) == 0
+    picked = gone & (state.pearl_age >= RIPE)
     following = (state.pearl + jnp.arange(1, 4)) % PEARLS.shape[1]
-    following = following[jnp.argmax(open_places[following])]
+    following = following[jnp.argmax(_open(scene.place, body, creature)[following])]
+
+    # Where the first splashes fall nobody could know, were it not always the same.
+    rain_begins = (scene.weather == 1) & (state.scene.weather != 1)
 
     # A drum beats when it is taken up, and goes on to do so while it is played.
     age = jnp.minimum(state.age + SAMPLES, reef_sound.SILENT)
@@ -168,6 +173,7 @@ def advance(state: ReefState, action) -> ReefState:
         scene=scene,
         next_scene=scene,
         clock=state.clock + 1,
+        rained=jnp.where(rain_begins, 0, state.rained + 1),
         controls=controls,
         facing=jnp.where(heading > 0, heading, state.facing),
         body=body,
@@ -190,7 +196,8 @@ def events(state: ReefState) -> jax.Array:
 
 def sound(state: ReefState) -> jax.Array:
     """The sound of the interval that `state` opens, f32[1024] in [-1, 1]."""
-    return reef_sound.sound(state.level, _targets(state.scene, state.controls[CALL]), state.age, state.clock)
+    target = _targets(state.scene, state.controls[CALL])
+    return reef_sound.sound(state.level, target, state.age, state.clock, state.rained)
 
 
 def set_scene(state: ReefState, scene: Scene) -> ReefState:
@@ -243,10 +250,13 @@ def _swim(body, heading, stroke) -> tuple[jax.Array, jax.Array]:
 
 
 def _creature(state: ReefState, kind, body) -> jax.Array:
-    """Where the creature is next: a tile nearer to what its kind wants, and never quite there; or, swum into by a
-    swimmer who is now at `body`, where that one came from."""
+    """Where the creature is next: a tile nearer to what its kind wants, over the pearl if that is in its way, unless
+    that is or the swimmer is or was there; or, swum into by a swimmer who is now at `body`, where that one came from.
+    """
     here, swimmer, pearl = state.creature, state.body, pearl_of(state)
-    wanted = jnp.where(kind == TURTLE, pearl, jnp.where(kind == JELLYFISH, jnp.stack([here[0], swimmer[1]]), swimmer))
-    there = here + TILE * jnp.sign(wanted - here)
-    waits = jnp.all(there == jnp.where(kind == TURTLE, pearl, swimmer)) | jnp.all(there == body)
-    return jnp.where(jnp.all(here == body), swimmer, jnp.where(waits, here, there))
+    wanted = jnp.where(kind == TURTLE, pearl, jnp.where(kind == JELLYFISH, jnp.stack([pearl[0], swimmer[1]]), swimmer))
+    nearer = lambda place: place + TILE * jnp.sign(wanted - place)
+    there = nearer(here)
+    there = jnp.where(jnp.all(there == pearl), nearer(there), there)
+    taken = jnp.any(_far(there, jnp.stack([swimmer, body, pearl])) == 0)
+    return jnp.where(jnp.all(here == body), swimmer, jnp.where(taken, here, there))

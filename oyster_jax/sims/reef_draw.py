@@ -142,7 +142,7 @@ def draw(state: ReefState) -> jax.Array:
     state = state._replace(body=state.body - corner, creature=state.creature - corner)
     # Nothing else is drawn on the tile of a body, so that patches hold one thing or the other.
     clear = ~(_tile_of(state.body) | _tile_of(state.creature))
-    picture = _bare(state.scene, corner, state.clock, state.controls[LIGHT], clear)
+    picture = _bare(state.scene, corner, state.rained, state.controls[LIGHT], clear)
     # Whatever lives here shines a little by itself, so that no night hides it.
     light = 0.4 + 0.6 * jnp.asarray(_HOUR)[state.scene.time]
     brush = lambda picture, colour, alpha: _paint(picture, colour * light, alpha)
@@ -156,13 +156,13 @@ def draw_bare(scene, corner=(0, 0)) -> jax.Array:
     return _pixels(_bare(scene, corner, 0, 0, True))
 
 
-def _bare(scene, corner, clock, light, clear):
+def _bare(scene, corner, rained, light, clear):
     """What the camera shows of water, seabed and shore, of rain where it is `clear`, and of lanterns."""
     shown = lambda whole, *index: jax.lax.dynamic_slice_in_dim(
         jax.lax.dynamic_slice_in_dim(jnp.asarray(whole)[index], corner[1], SIZE, -2), corner[0], SIZE, -1
     )
     picture = jnp.where(clear, shown(_BACKDROP, scene.water), shown(_SEABED, scene.water))
-    splash = shown(_SPLASHES, clock // _RAIN_FRAMES % _RAIN_TURNS)
+    splash = shown(_SPLASHES, rained // _RAIN_FRAMES % _RAIN_TURNS)
     picture = _paint(picture, _WHITE, 0.6 * splash * clear * (scene.weather == 1))
     picture = picture * jnp.asarray(_HOUR)[scene.time]
     return _paint(picture, jnp.asarray(_LAMP)[light], shown(_LANTERNS) * clear)

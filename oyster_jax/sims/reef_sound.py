@@ -88,13 +88,13 @@ _RISE = np.exp(-(_N + 1) / _ATTACK).astype(np.float32)
 _FALL = np.exp(-(_N + 1) / _RELEASE).astype(np.float32)
 
 
-def _held_waves(clock) -> jax.Array:
-    """The held sounds at full loudness during frame `clock`, f32[16,S]."""
+def _held_waves(clock, rained) -> jax.Array:
+    """The held sounds at full loudness during frame `clock`, f32[16,S]; the rain has its own count of frames."""
 
     def breath(frames):  # 0 to 1 and back in so many frames
         return 0.5 - 0.5 * jnp.cos(2 * jnp.pi / frames * ((clock % frames) + _N / SAMPLES))
 
-    rain = jnp.asarray(_RAIN)[clock % LOOP]
+    rain = jnp.asarray(_RAIN)[rained % LOOP]
     bed = jnp.stack([_SWELL * (0.4 + 0.6 * breath(64)), _DUSK * (0.4 + 0.6 * breath(32)), _CRICKETS * breath(8), rain])
     return jnp.concatenate([_SONG, bed]).astype(jnp.float32)
 
@@ -106,13 +106,14 @@ def glide(level, target) -> jax.Array:
     return target[:, None] + (level - target)[:, None] * jnp.where(fast[:, None], _RISE, _FALL)
 
 
-def sound(level, target, age, clock) -> jax.Array:
+def sound(level, target, age, clock, rained) -> jax.Array:
     """The samples of one frame, f32[S].
 
     level, target: f32[16], loudness of each held sound at the start of the frame, and what it glides towards;
-    age: i32[6], samples since each struck sound began, at the start of the frame; clock: i32, frame counter.
+    age: i32[6], samples since each struck sound began, at the start of the frame; clock, rained: i32, frame
+    counters.
     """
-    held = jnp.sum(glide(level, target) * _held_waves(clock), axis=0)
+    held = jnp.sum(glide(level, target) * _held_waves(clock, rained), axis=0)
     ages = jnp.minimum(age[:, None] + _N, SILENT)
     struck = jnp.take_along_axis(jnp.asarray(RECORDINGS), ages, axis=1)
     return held + jnp.sum(struck, axis=0)

@@ -100,6 +100,7 @@ class ReefState(NamedTuple):
     scene: Scene
     next_scene: Scene  # what the next frame will show
     clock: jax.Array  # i32[], counts frames, from a random number on
+    rained: jax.Array  # i32[], the same, but from 0 on when it begins to rain
     controls: jax.Array  # i32[5], the action that led here
     facing: jax.Array  # i32[], the last heading that was not "stay"
     body: jax.Array  # i32[2], the swimmer's centre

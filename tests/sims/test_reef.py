@@ -40,7 +40,7 @@ def _at(body, pearl=(52, 12), creature=(12, 12), **fields):
     """A bay by day with the swimmer at `body`, looking east, and a jellyfish far away."""
     state, _ = _reset(jax.random.key(3), DAY._replace(creature=JELLYFISH))
     place = int(np.flatnonzero(np.all(np.array(pearl) == PEARLS[reef.BAY], axis=1))[0])
-    fields = {"clock": jnp.int32(0), "facing": jnp.int32(EAST)} | fields
+    fields = {"clock": jnp.int32(0), "rained": jnp.int32(0), "facing": jnp.int32(EAST)} | fields
     return state._replace(body=jnp.array(body), creature=jnp.array(creature), pearl=jnp.int32(place), **fields)
 
 
@@ -236,7 +236,7 @@ def test_every_pearl_can_be_reached_and_no_place_is_cut_off():
         assert free[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()  # a rectangle
 
 
-@pytest.mark.parametrize("kind, there", [(FISH, (36, 28)), (TURTLE, (20, 28)), (JELLYFISH, (52, 36))])
+@pytest.mark.parametrize("kind, there", [(FISH, (36, 28)), (TURTLE, (20, 28)), (JELLYFISH, (12, 36))])
 def test_creatures_go_where_their_kind_goes_whatever_was_before(kind, there):
     """From (52, 12) with the swimmer at rest at (36, 36) and the pearl at (12, 28)."""
     start = _at((36, 36), (12, 28), creature=(52, 12))
@@ -255,13 +255,14 @@ def test_who_is_swum_into_changes_places_with_the_swimmer(kind):
     assert after.body.tolist() == [28, 28] and after.creature.tolist() == [20, 28]
 
 
-def test_a_pearl_is_gone_once_a_creature_comes_and_does_not_sound():
+@pytest.mark.parametrize("kind, there", [(FISH, (12, 20)), (TURTLE, (12, 36)), (JELLYFISH, (12, 20))])
+def test_creatures_leave_pearls_alone(kind, there):
+    """The turtle waits beside it, the others go over it to the swimmer at (12, 12)."""
     start = _at((12, 12), (12, 28), creature=(12, 36))
-    scene = start.scene._replace(creature=jnp.int32(FISH))
-    start = start._replace(scene=scene, next_scene=scene)
-    states, _, events = _play(start, _actions((1, (REST, 0, 0, 0))))
-    assert states.creature[0].tolist() == [12, 28] and states.pearl[0] == start.pearl + 1
-    assert states.pearl_age[0] == 0 and not np.any(np.asarray(events)[:, 1] >= 0)
+    scene = start.scene._replace(creature=jnp.int32(kind))
+    states, _, events = _play(start._replace(scene=scene, next_scene=scene), _actions((1, (REST, 0, 0, 0))))
+    assert states.creature[0].tolist() == list(there) and np.all(states.pearl == start.pearl)
+    assert not np.any(np.asarray(events)[:, 1] >= 0)
 
 
 def test_errors_are_not_carried_on():
@@ -292,7 +293,7 @@ def _offshore(column, row, **fields):
     """The open reef by day, with the swimmer on that tile of it and the creature beside."""
     state, _ = _reset(jax.random.key(3), DAY._replace(creature=JELLYFISH, place=reef.OPEN))
     body = jnp.array((column * TILE + TILE // 2, OFFSHORE + row * TILE + TILE // 2))
-    return state._replace(body=body, creature=body + jnp.array((2 * TILE, 0)), clock=jnp.int32(0), **fields)
+    return state._replace(body=body, creature=body + jnp.array((2 * TILE, 0)), rained=jnp.int32(0), **fields)
 
 
 def test_the_camera_follows_by_whole_tiles_and_stops_at_the_shore():
@@ -339,6 +340,19 @@ def test_creatures_begin_in_sight_and_prompts_do_not_move_the_place():
     corners = np.array([reef.camera(body) for body in states.body])
     assert np.all((states.creature >= corners) & (states.creature < corners + SIZE))
     assert int(reef.set_scene(_offshore(4, 4), DAY).next_scene.place) == reef.OPEN
+
+
+@pytest.mark.parametrize("place", [reef.BAY, reef.OPEN])
+def test_rain_that_begins_falls_as_it_always_does(place):
+    """What nobody could see before, the frames counted so far, says nothing about where it falls."""
+    dry = DAY._replace(place=place)
+    start, _ = _reset(jax.random.key(3), dry)
+    early, late = (start._replace(clock=jnp.int32(n), rained=jnp.int32(n)) for n in (0, 7))
+    rain = _actions((1, (REST, 0, 0, 0)))
+    (_, one, _), (_, other, _) = (_play(reef.set_scene(s, dry._replace(weather=1)), rain) for s in (early, late))
+    np.testing.assert_array_equal(one.video, other.video)
+    goes_on, _, _ = _play(_reset(jax.random.key(3), dry._replace(weather=1))[0], rain)
+    assert np.all(np.diff(goes_on.rained) == 1)
 
 
 def test_rain_on_the_open_reef_goes_east_and_any_nine_tiles_of_water_tell_where_it_is():
