@@ -11,8 +11,8 @@ rules can all be seen. The swimmer moves by a tile every third, second or single
 picks up a pearl by coming to it, and the next one grows elsewhere. The fish follows the swimmer, the turtle swims to
 the pearl, the jellyfish rises and sinks with the swimmer in the pearl's column; all wait beside swimmer and pearl, and
 who is swum into changes places with the swimmer. So whatever was before, where a creature is soon depends on the
-swimmer and the pearl alone, where the pearl is on the swimmer alone, and where the swimmer is on what it last swam
-against: an error is not carried on for ever.
+swimmer and the pearl alone, and where the swimmer is on what it last swam against: an error is not carried on for
+ever. But where the pearl is depends on all that were picked up before.
 """
 
 import jax
