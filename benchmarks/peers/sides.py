@@ -49,13 +49,14 @@ def make_world(case):
 
     from oyster_jax import config as c
     from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainConfig, resolve
+    from oyster_jax.config_sampling import Randomness
     from oyster_jax.models.world_model import World
     from oyster_jax.training.tasks import make_tasks
 
     transformer = c.TransformerConfig(BLOCKS, case.width, HEADS, case.kv_heads, window=case.clip)
     codebook = c.QuantizerConfig("vq", codes=case.codes, dim=32)
     steps = dict(video_steps=case.maskgit_steps, audio_steps=case.maskgit_steps)
-    noise = c.Randomness(case.temperature, case.temperature)
+    noise = Randomness(case.temperature, case.temperature)
     experiment = ExperimentConfig(
         video_tokenizer=c.VideoTokenizerConfig(
             case.patch, encoder=transformer, decoder=transformer, quantizer=codebook

@@ -15,6 +15,7 @@ from oyster_jax.types import KV
 
 # Frame counters wrap here without a trace: every rotary frequency is a whole number of turns per period.
 ROTARY_PERIOD = 4096
+SUREST = 60.0  # an attention logit: of hundreds of tokens one that has it gets all attention, and the sum stays finite
 
 
 def rotary_angles(position: jax.Array, head_dim: int) -> tuple[jax.Array, jax.Array]:
@@ -79,10 +80,14 @@ class SpatialAttention(nn.Module):
         if prompt is not None:
             k = jnp.concatenate([k, prompt.k.astype(k.dtype)], axis=2)
             v = jnp.concatenate([v, prompt.v.astype(v.dtype)], axis=2)
-        q = q.reshape(*q.shape[:-2], c.groups, c.heads // c.groups, c.head_dim)
-        logits = jnp.einsum("btnghd,btmgd->btghnm", q, k, preferred_element_type=jnp.float32)
-        weights = jax.nn.softmax(logits * c.head_dim**-0.5, axis=-1).astype(v.dtype)
-        out = jnp.einsum("btghnm,btmgd->btnghd", weights, v)
+        # Heads before tokens, as the matmuls want them.
+        q = jnp.moveaxis(q.reshape(*q.shape[:-2], c.groups, c.heads // c.groups, c.head_dim), 2, 4)
+        k, v = jnp.moveaxis(k, 2, 3), jnp.moveaxis(v, 2, 3)
+        logits = jnp.einsum("btghnd,btgmd->btghnm", q, k, preferred_element_type=jnp.float32)
+        weights = jnp.exp(jnp.minimum(logits * c.head_dim**-0.5, SUREST)).astype(v.dtype)
+        total = weights.sum(-1, dtype=jnp.float32, keepdims=True)
+        out = jnp.einsum("btghnm,btgmd->btghnd", weights, v) / total.astype(v.dtype)
+        out = jnp.moveaxis(out, 4, 2)
         return merge(c, out)
 
 

@@ -120,7 +120,7 @@ def test_a_compiled_reset_is_reset(world, clip):
     key, image = jax.random.key(5), np.asarray(clip.video[0, 0])
     prompts = ["night", ""]
     both = jax.tree.map(lambda *x: jnp.concatenate(x), *[rollout.encode_prompt(world, p) for p in prompts])
-    plain = jax.jit(rollout.reset, static_argnames="batch")
+    plain = jax.jit(rollout.reset, static_argnames="batch", compiler_options=compiler_options())
     assert_close(compile_reset(world, batch=2, keep=False)(key, prompts), plain(world, key, both, batch=2))
     begin = compile_reset(world, batch=2, from_image=True, keep=False)
     assert_close(begin(key, prompts, image), plain(world, key, both, jnp.asarray(image), batch=2))
