@@ -6,10 +6,10 @@ import jax
 def compiler_options(platform: str | None = None) -> dict[str, str]:
     """For `jax.jit(…, compiler_options=…)` and `lowered.compile(…)` on a platform, by default the one that JAX runs on.
 
-    On a CPU matrix products and sums are left to Eigen and to XLA's own loops, not to YNNPACK, XLA's choice: with the
-    few rows of a frame a step took 0.89, 0.90 and 0.96 of the time without its products, in three runs by turns on two
-    cores, and at 16 sessions 0.96 without its sums. Made for programs of playing, whose sums have no more than some
-    thousand terms: a mean of 150,000 numbers is off by 1e-5 of itself, with YNNPACK by 1e-7.
+    On a CPU neither matrix products nor sums are left to YNNPACK, which is XLA's choice. With Eigen's products of the
+    few rows of a frame a step took 0.89, 0.90 and 0.96 of the time, in three runs by turns on two cores; with XLA's own
+    sums, at 16 sessions, 0.96 again. Made for programs of playing, which sum some thousand terms at most: a mean of
+    150,000 numbers is off by 1e-5 of itself, with YNNPACK by 1e-7.
     """
     platform = platform or jax.default_backend()
     return {"xla_cpu_experimental_ynn_fusion_type": ""} if platform == "cpu" else {}

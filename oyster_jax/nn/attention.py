@@ -15,7 +15,7 @@ from oyster_jax.types import KV
 
 # Frame counters wrap here without a trace: every rotary frequency is a whole number of turns per period.
 ROTARY_PERIOD = 4096
-SUREST = 60.0  # an attention logit: of hundreds of tokens one that has it gets all attention, and the sum stays finite
+SUREST = 60.0  # an attention logit whose token gets all attention, while sums of its exponential stay finite
 
 
 def rotary_angles(position: jax.Array, head_dim: int) -> tuple[jax.Array, jax.Array]:
@@ -80,7 +80,8 @@ class SpatialAttention(nn.Module):
         if prompt is not None:
             k = jnp.concatenate([k, prompt.k.astype(k.dtype)], axis=2)
             v = jnp.concatenate([v, prompt.v.astype(v.dtype)], axis=2)
-        # Heads before tokens, as the matmuls want them.
+        # Heads before tokens, as the matmuls want them. The softmax needs no maximum: queries and keys are of unit RMS,
+        # so no logit of a token exceeds sqrt(head_dim). A prompt's keys may be of any length, and say SUREST at most.
         q = jnp.moveaxis(q.reshape(*q.shape[:-2], c.groups, c.heads // c.groups, c.head_dim), 2, 4)
         k, v = jnp.moveaxis(k, 2, 3), jnp.moveaxis(v, 2, 3)
         logits = jnp.einsum("btghnd,btgmd->btghnm", q, k, preferred_element_type=jnp.float32)

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from oyster_jax.nn.attention import ROTARY_PERIOD, banded_mask, grid_angles, rotary_angles, rotate
+from oyster_jax.nn.attention import ROTARY_PERIOD, SpatialAttention, banded_mask, grid_angles, rotary_angles, rotate
 from oyster_jax.nn.transformer import STTransformer
+from oyster_jax.types import KV
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +80,18 @@ def test_on_a_grid_only_the_way_from_patch_to_patch_matters():
     np.testing.assert_allclose(here, here[0], rtol=1e-4)
     other = grid[2, 2, np.arange(5)[:, None], np.arange(6)].ravel()
     assert len(np.unique(other.round(4))) == 30  # every way has its own angle
+
+
+@pytest.mark.parametrize("length", [1.0, 1e6])
+def test_tokens_of_a_prompt_share_attention_by_a_softmax(config, lively, length):
+    """Two tokens of the same key, however long it is, count as two of their mean value would, and nothing overflows."""
+    c = config.dynamics.transformer
+    module, rng = SpatialAttention(c), np.random.default_rng(3)
+    x = jnp.asarray(rng.normal(size=(1, 1, 5, c.width)), jnp.float32)
+    key, values = (rng.normal(size=(1, 1, n, c.groups, c.head_dim)).astype(np.float32) for n in (1, 2))
+    prompt = KV(jnp.asarray(np.tile(length * key, (1, 1, 2, 1, 1))), jnp.asarray(values))
+    params = lively(jax.eval_shape(module.init, jax.random.key(0), x, prompt))
+    out, alone = module.apply(params, x, prompt), module.apply(params, x)
+    mean = prompt._replace(v=jnp.broadcast_to(prompt.v.mean(2, keepdims=True), prompt.v.shape))
+    np.testing.assert_allclose(out, module.apply(params, x, mean), atol=1e-5)
+    assert jnp.isfinite(out).all() and jnp.abs(out - alone).max() > 1e-3
