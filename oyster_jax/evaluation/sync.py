@@ -64,9 +64,8 @@ def compare(seen: list[Onsets], heard: list[Onsets]) -> dict:
     tolerance, as onsets of music are (Böck et al. 2012).
 
     seen, heard, both: how many events. heard_of_seen: the share of visible events that sound. seen_of_heard: the share
-      of sounds whose cause is seen (in the reef, who already sings does not change for the next call: the simulator has
-      a little less than 1). median, p95: of the absolute offsets of those both seen and heard. late: the median of the
-      offsets, above 0 where sound comes after sight.
+      of sounds whose cause is seen. median, p95: of the absolute offsets of those both seen and heard. late: the median
+      of the offsets, above 0 where sound comes after sight.
     """
     offsets = [there.ms[j] - here.ms[i] for here, there in zip(seen, heard) for i, j in pair(here, there)]
     seen_count, heard_count = (sum(len(one.ms) for one in onsets) for onsets in (seen, heard))

@@ -8,11 +8,12 @@ the sound of the interval that it opens and the events that begin with it are fu
 
 What `action[t-1]` does is seen in frame t and heard from its first sample on. Nothing is random after `reset`. The
 rules can all be seen. The swimmer moves by a tile every third, second or single frame, slides along the shore, and
-picks up a pearl by coming to it, and the next one grows elsewhere. The fish follows the swimmer, the turtle swims to
-the pearl, the jellyfish rises and sinks with the swimmer in the pearl's column; all wait beside swimmer and pearl, and
-who is swum into changes places with the swimmer. So whatever was before, where a creature is soon depends on the
-swimmer and the pearl alone, and where the swimmer is on what it last swam against: an error is not carried on for
-ever. But where the pearl is depends on all that were picked up before.
+picks up a pearl by coming to it, and the next one grows elsewhere. Between two notes it takes a breath, a frame without
+a song. The fish keeps to the swimmer's side, the turtle to the pearl's, and the jellyfish rises and sinks with the
+swimmer beside the pearl's column: a tile to the west, or to the east at the western shore. Who is swum into changes
+places with the swimmer. So whatever was before, where a creature is soon depends on the swimmer and the pearl alone,
+and where the swimmer is on what it last swam against: an error is not carried on for ever. But where the pearl is
+depends on all that were picked up before.
 """
 
 import jax
@@ -93,6 +94,7 @@ __all__ = [
 
 _APART, _IN_SIGHT = 2 * TILE, 3 * TILE  # how far creatures are from swimmers at first, at least and, offshore, at most
 _BEFORE_DRUMS = len(reef_sound.STRUCK) - ACTIONS.sizes[DRUM] + 1  # struck sounds that are events: thud, chime
+_EAST = np.array((TILE, 0), np.int32)
 _SPOTS = centre(np.argwhere(FREE)[:, ::-1]).astype(np.int32)
 
 
@@ -145,6 +147,9 @@ def observe(state: ReefState) -> Observation:
 def advance(state: ReefState, action) -> ReefState:
     """`step` without the picture and the sound."""
     controls = jnp.where(action < 0, state.controls, action).astype(jnp.int32)
+    held = state.controls[CALL]
+    breathes = (held > 0) & (controls[CALL] != held)  # so that every note can be seen to begin
+    controls = controls.at[CALL].set(jnp.where(breathes, 0, controls[CALL]))
     heading, call, drum = controls[HEADING], controls[CALL], controls[DRUM]
     rested = jnp.minimum(state.rested + 1, RESTED)
 
@@ -250,13 +255,14 @@ def _swim(body, heading, stroke) -> tuple[jax.Array, jax.Array]:
 
 
 def _creature(state: ReefState, kind, body) -> jax.Array:
-    """Where the creature is next: a tile nearer to what its kind wants, over the pearl if that is in its way, unless
-    that is or the swimmer is or was there; or, swum into by a swimmer who is now at `body`, where that one came from.
+    """Where the creature is next: a tile nearer to the one that its kind wants, over pearl or swimmer if they are in
+    its way, unless somebody is or was there; or, swum into by a swimmer who is now at `body`, where that one came from.
     """
     here, swimmer, pearl = state.creature, state.body, pearl_of(state)
-    wanted = jnp.where(kind == TURTLE, pearl, jnp.where(kind == JELLYFISH, jnp.stack([pearl[0], swimmer[1]]), swimmer))
+    beside = jnp.where(kind == TURTLE, pearl, jnp.where(kind == JELLYFISH, jnp.stack([pearl[0], swimmer[1]]), swimmer))
+    wanted = jnp.where(_free(beside - _EAST), beside - _EAST, beside + _EAST)
     nearer = lambda place: place + TILE * jnp.sign(wanted - place)
     there = nearer(here)
-    there = jnp.where(jnp.all(there == pearl), nearer(there), there)
+    there = jnp.where(jnp.any(_far(there, jnp.stack([swimmer, pearl])) == 0), nearer(there), there)
     taken = jnp.any(_far(there, jnp.stack([swimmer, body, pearl])) == 0)
     return jnp.where(jnp.all(here == body), swimmer, jnp.where(taken, here, there))

@@ -81,7 +81,7 @@ LOUDEST = 0.14  # amplitude of a note's lowest partial, once it has risen
 _SONG = np.stack([_tone((hz, LOUDEST), (2 * hz, 0.04), (3 * hz, 0.015)) for hz in PITCHES])
 _SWELL = _tone((105, 0.02), (165, 0.012))
 _DUSK = _tone((180, 0.014), (270, 0.010), (450, 0.006))
-_CRICKETS = _tone((3000, 0.045)) * (0.5 - 0.5 * np.cos(2 * np.pi * 30 * _N / _RATE)).astype(np.float32)
+_CRICKETS = _tone((3000, 0.065)) * (0.5 - 0.5 * np.cos(2 * np.pi * 30 * _N / _RATE)).astype(np.float32)
 _RAIN = _rain()
 
 _RISE = np.exp(-(_N + 1) / _ATTACK).astype(np.float32)

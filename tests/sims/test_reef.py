@@ -124,11 +124,11 @@ def test_call_sounds_from_sample_zero_at_its_pitch():
     calls = _actions((4, (REST, 0, 0, 0)), (6, (REST, 0, 0, 2)), (6, (REST, 0, 0, 12)), (1, (REST, 0, 0, 0)))
     _, called, events = _play(_at((28, 28)), calls)
     _, silent, _ = _play(_at((28, 28)), _actions((1, (REST, 0, 0, 0))))
-    assert np.flatnonzero(events[:, 2] == 0).tolist() == [4, 10]
+    assert np.flatnonzero(events[:, 2] == 0).tolist() == [4, 11]
     assert _first_difference(called.audio, silent.audio) - 4 * SAMPLES in (0, 1)  # a sine's sample 0 is 0
     voice = np.asarray(called.audio - silent.audio)
     assert np.abs(voice[4, :64]).max() > 0.1
-    for frame, hertz in ((6, 480), (13, 855)):
+    for frame, hertz in ((6, 480), (13, 855)):  # and a breath in frame 10
         spectrum = np.abs(np.fft.rfft(np.ravel(voice[frame : frame + 2])))
         assert np.argmax(spectrum) * MEDIA.sample_rate / (2 * SAMPLES) == hertz
 
@@ -236,14 +236,20 @@ def test_every_pearl_can_be_reached_and_no_place_is_cut_off():
         assert free[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()  # a rectangle
 
 
-@pytest.mark.parametrize("kind, there", [(FISH, (36, 28)), (TURTLE, (20, 28)), (JELLYFISH, (12, 36))])
+@pytest.mark.parametrize("kind, there", [(FISH, (28, 36)), (TURTLE, (20, 28)), (JELLYFISH, (20, 36))])
 def test_creatures_go_where_their_kind_goes_whatever_was_before(kind, there):
-    """From (52, 12) with the swimmer at rest at (36, 36) and the pearl at (12, 28)."""
-    start = _at((36, 36), (12, 28), creature=(52, 12))
-    scene = start.scene._replace(creature=jnp.int32(kind))
-    states, _, _ = _play(start._replace(scene=scene, next_scene=scene), _actions((1, (REST, 0, 0, 0))))
-    assert states.creature[-1].tolist() == list(there)
-    assert np.all(np.abs(states.creature - states.body).max(1) >= TILE)
+    """With the swimmer at rest at (36, 36) and the pearl at (12, 28), by the western shore: from everywhere."""
+    begin = _at((36, 36), (12, 28))
+    scene = begin.scene._replace(creature=jnp.int32(kind))
+    places = [xy for xy in itertools.product(range(12, 60, TILE), range(12, 60, TILE)) if xy not in [(36, 36), (12, 28)]]
+
+    def end(creature):
+        start = begin._replace(scene=scene, next_scene=scene, creature=creature)
+        return jax.lax.scan(lambda s, a: (reef.advance(s, a), s.creature), start, jnp.zeros((9, 5), jnp.int32))
+
+    last, path = jax.jit(jax.vmap(end))(jnp.array(places))
+    assert np.all(last.creature == np.array(there))
+    assert np.all(np.abs(path - begin.body).max(-1) >= TILE)
 
 
 @pytest.mark.parametrize("kind", [FISH, TURTLE, JELLYFISH])
@@ -255,13 +261,14 @@ def test_who_is_swum_into_changes_places_with_the_swimmer(kind):
     assert after.body.tolist() == [28, 28] and after.creature.tolist() == [20, 28]
 
 
-@pytest.mark.parametrize("kind, there", [(FISH, (12, 20)), (TURTLE, (12, 36)), (JELLYFISH, (12, 20))])
+@pytest.mark.parametrize("kind, there", [(FISH, (28, 28)), (TURTLE, (20, 28)), (JELLYFISH, (20, 28))])
 def test_creatures_leave_pearls_alone(kind, there):
-    """The turtle waits beside it, the others go over it to the swimmer at (12, 12)."""
-    start = _at((12, 12), (12, 28), creature=(12, 36))
+    """From below the pearl, with the swimmer east of it in its row: all keep to its side or pass it."""
+    start = _at((36, 28), (12, 28), creature=(12, 44))
     scene = start.scene._replace(creature=jnp.int32(kind))
     states, _, events = _play(start._replace(scene=scene, next_scene=scene), _actions((1, (REST, 0, 0, 0))))
-    assert states.creature[0].tolist() == list(there) and np.all(states.pearl == start.pearl)
+    assert states.creature[-1].tolist() == list(there) and np.all(states.pearl == start.pearl)
+    assert np.all(np.any(states.creature != np.array((12, 28)), axis=1))
     assert not np.any(np.asarray(events)[:, 1] >= 0)
 
 

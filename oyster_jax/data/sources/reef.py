@@ -15,6 +15,7 @@ from oyster_jax.sims import reef
 
 EPISODE_FRAMES = 256
 SCENE_FRAMES, RESTLESS_SCENE_FRAMES = 64, 32  # a scene lasts so long on average
+RESTLESS_SOME = 0.9  # share of a restless player's captions that speak of some attributes only
 _BAY, _OPEN = (reef.at(place, reef.SEEN) for place in (reef.BAY, reef.OPEN))
 SCENES_OF = {"": _BAY, "open": _OPEN, "both": _BAY + _OPEN}  # by the argument of source `reef`
 
@@ -136,9 +137,9 @@ def _start(key, scenes: tuple = _BAY) -> reef.ReefState:
 
 
 def _said(key, restless: bool) -> jax.Array:
-    """Which attributes a caption speaks of, bool[4]: all; of half of the captions of a restless player any of them."""
+    """Which attributes a caption speaks of, bool[4]: all; of most captions of a restless player, any of them."""
     count = len(reef.ATTRIBUTES)
-    some = jax.random.bernoulli(key, 0.5, (count + 1,))
+    some = jax.random.bernoulli(key, np.array([RESTLESS_SOME] + count * [0.5]))
     return jnp.where(restless & some[0], some[1:], jnp.ones(count, bool))
 
 
@@ -157,7 +158,7 @@ def play(
     by side.
 
     idle: nobody plays, all controls are at rest. restless: to learn from, wanderers turn, start and stop after 1 to 8
-    frames, since seen every tenth frame a turn is less well learnt than going on; scenes are half as long, and half of
+    frames, since seen every tenth frame a turn is less well learnt than going on; scenes are half as long, and most of
     their captions leave something out, which then stays what it was: what all captions say is learnt as a whole, and
     not part by part.
     """
