@@ -241,7 +241,8 @@ def test_creatures_go_where_their_kind_goes_whatever_was_before(kind, there):
     """With the swimmer at rest at (36, 36) and the pearl at (12, 28), by the western shore: from everywhere."""
     begin = _at((36, 36), (12, 28))
     scene = begin.scene._replace(creature=jnp.int32(kind))
-    places = [xy for xy in itertools.product(range(12, 60, TILE), range(12, 60, TILE)) if xy not in [(36, 36), (12, 28)]]
+    along = range(12, 60, TILE)
+    places = [xy for xy in itertools.product(along, along) if xy not in ((36, 36), (12, 28))]
 
     def end(creature):
         start = begin._replace(scene=scene, next_scene=scene, creature=creature)
