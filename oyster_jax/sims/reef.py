@@ -134,7 +134,10 @@ def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
 
 
 def step(state: ReefState, action) -> tuple[ReefState, Observation]:
-    """One interval of 1/15 s under `action` i32[5]; -1 leaves a control as it is."""
+    """One interval of 1/15 s under `action` i32[5]; -1 leaves a control as it is.
+
+    A note asked for while another one sounds begins a frame later, if it is still asked for then.
+    """
     state = advance(state, action)
     return state, observe(state)
 
@@ -149,7 +152,7 @@ def advance(state: ReefState, action) -> ReefState:
     controls = jnp.where(action < 0, state.controls, action).astype(jnp.int32)
     held = state.controls[CALL]
     breathes = (held > 0) & (controls[CALL] != held)  # so that every note can be seen to begin
-    controls = controls.at[CALL].set(jnp.where(breathes, 0, controls[CALL]))
+    controls = controls.at[CALL].multiply(~breathes)
     heading, call, drum = controls[HEADING], controls[CALL], controls[DRUM]
     rested = jnp.minimum(state.rested + 1, RESTED)
 
@@ -171,7 +174,7 @@ def advance(state: ReefState, action) -> ReefState:
     age = jnp.minimum(state.age + SAMPLES, reef_sound.SILENT)
     wait = jnp.where(drum != state.controls[DRUM], reef_sound.DRUM_FRAMES, BEAT)  # never struck while it rings
     beats = (drum > 0) & (age[_BEFORE_DRUMS - 1 + drum] >= wait * SAMPLES)
-    began = jnp.stack([bumped & ~state.bumped, picked, (call > 0) & (call != state.controls[CALL]), beats])
+    began = jnp.stack([bumped & ~state.bumped, picked, (call > 0) & (call != held), beats])
     drums = beats & (jnp.arange(1, ACTIONS.sizes[DRUM]) == drum)
     struck = jnp.concatenate([began[:_BEFORE_DRUMS], drums])
     return ReefState(

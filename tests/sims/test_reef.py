@@ -262,14 +262,16 @@ def test_who_is_swum_into_changes_places_with_the_swimmer(kind):
     assert after.body.tolist() == [28, 28] and after.creature.tolist() == [20, 28]
 
 
-@pytest.mark.parametrize("kind, there", [(FISH, (28, 28)), (TURTLE, (20, 28)), (JELLYFISH, (20, 28))])
-def test_creatures_leave_pearls_alone(kind, there):
-    """From below the pearl, with the swimmer east of it in its row: all keep to its side or pass it."""
-    start = _at((36, 28), (12, 28), creature=(12, 44))
+@pytest.mark.parametrize(
+    "kind, begin, path", [(FISH, 12, (20, 36, 44)), (TURTLE, 44, (36, 20)), (JELLYFISH, 44, (36, 20))]
+)
+def test_creatures_go_over_pearls_and_leave_them_alone(kind, begin, path):
+    """The pearl at x = 28, the swimmer at rest in its row at x = 52."""
+    start = _at((52, 12), (28, 12), creature=(begin, 12))
     scene = start.scene._replace(creature=jnp.int32(kind))
     states, _, events = _play(start._replace(scene=scene, next_scene=scene), _actions((1, (REST, 0, 0, 0))))
-    assert states.creature[-1].tolist() == list(there) and np.all(states.pearl == start.pearl)
-    assert np.all(np.any(states.creature != np.array((12, 28)), axis=1))
+    went = states.creature[: len(path) + 1].tolist()
+    assert went == [[x, 12] for x in (*path, path[-1])] and np.all(states.pearl == start.pearl)
     assert not np.any(np.asarray(events)[:, 1] >= 0)
 
 
