@@ -16,7 +16,7 @@ hits sound when they are seen: record with --clip_frames=320 for twenty seconds.
 
 With --match: rolls a world of the reef out for so many seconds beside the simulator, under the same actions and prompts
 of fresh episodes. Writes match.json, curves over time (curves.json, match.png), sheets and films: PSNR and SSIM, whole
-and where things move, what can be seen (hour, weather, water, swimmer, creature, pearl) and heard (hour, weather),
+and where things move, what can be seen (hour, weather, water, swimmer, creature, pearls) and heard (hour, weather),
 sharpness, colours and sound, beside a frozen frame, the bare bay and the tokenizer alone. Whether sounds begin when
 their causes are seen. Then every value of every action is tried from the same moments, to count the actions whose
 effects can be told apart. With --place=open in the open reef, where a swimmer then also leaves a place for ten seconds

@@ -1,10 +1,11 @@
-"""What can be seen in frames of the reef: hour, weather and water, where its swimmer, its creature and its pearl are,
+"""What can be seen in frames of the reef: hour, weather and water, where its swimmer, its creature and its pearls are,
 and how they look.
 
 Nothing is trained. The reef is a board, so every tile of 8 x 8 pixels is compared with the simulator's own drawings.
 Hour and water are those whose water the most watery tiles of a frame are nearest to. A thing is on the tile that one of
 its looks fits best, and it is *seen* if that fit is at most half as bad as the best that the look finds in true frames
-where the thing is not. The mask of a look is what the simulator draws the same whatever the water behind it.
+where the thing is not. Pearls, of which there are several, are on all tiles where one is seen. The mask of a look is
+what the simulator draws the same whatever the water behind it.
 """
 
 from functools import cache
@@ -19,6 +20,7 @@ from oyster_jax.sims.reef_draw import draw_bare
 from oyster_jax.sims.reef_map import FREE, PEARLS, SIZE, TILE, centre
 from oyster_jax.sims.reef_state import CHIME, RIPE, SCENES, ReefState
 
+_SEEN = 0.5  # the worst fit of a thing that is seen, see above
 _WATERY = 12  # tiles that tell hour and water: bodies, pearl and shore leave more than so many
 _STARTS = 8  # frames of each scene that detectors are made from
 _FAR = np.array([12, 12], np.int32)  # where another thing is while a look is drawn
@@ -80,14 +82,27 @@ def scenery(video: np.ndarray) -> np.ndarray:
 def find(video: np.ndarray, looks: Looks, hour: np.ndarray) -> Seen:
     """Where a thing is in frames uint8 [T, H, W, 3] that show the hours int [T], indices into SCENES.time."""
     found = []
+    for misfit in _misfits(video, looks, hour):
+        misfit = misfit.reshape(len(misfit), -1)
+        tile, look = np.divmod(misfit.argmin(-1), len(looks.name))
+        place = centre(np.stack([tile % _COLUMNS, tile // _COLUMNS], -1))
+        found.append(Seen(place.astype(np.float32), looks.name[look], misfit.min(-1) < _SEEN))
+    return Seen(*(np.concatenate(x) for x in zip(*found)))
+
+
+def find_all(video: np.ndarray, looks: Looks, hour: np.ndarray) -> np.ndarray:
+    """On which tiles a thing is seen, bool [T, rows, columns], in frames as for `find`."""
+    seen = np.concatenate([misfit.min(-1) < _SEEN for misfit in _misfits(video, looks, hour)])
+    return seen.reshape(len(video), -1, _COLUMNS)
+
+
+def _misfits(video: np.ndarray, looks: Looks, hour: np.ndarray):
+    """Some frames after the other, how badly each look fits each tile, float32 [T, tiles, n]; 1: as the best fit where
+    the thing is not."""
     hours = np.array_split(hour, range(_BATCH, len(video), _BATCH))
     for tiles, hour in zip(_tiled(video), hours):
-        errors = _errors(tiles, looks.pixels, looks.mask) / looks.nearest  # [T, tiles, n]
-        errors = np.where(hour[:, None, None] == looks.hour, errors, np.inf).reshape(len(tiles), -1)
-        tile, look = np.divmod(errors.argmin(-1), len(looks.name))
-        place = centre(np.stack([tile % _COLUMNS, tile // _COLUMNS], -1))
-        found.append(Seen(place.astype(np.float32), looks.name[look], errors.min(-1) < 0.5))
-    return Seen(*(np.concatenate(x) for x in zip(*found)))
+        errors = _errors(tiles, looks.pixels, looks.mask) / looks.nearest
+        yield np.where(hour[:, None, None] == looks.hour, errors, np.inf)
 
 
 def _tiled(video: np.ndarray):
@@ -148,18 +163,20 @@ def creatures() -> Looks:
 @cache
 def pearl() -> Looks:
     """A ripe pearl at any hour. Its name is 0."""
-    return _looks(_rest()._replace(body=_FAR, creature=_AT), [(0, {"pearl_age": np.int32(RIPE)})], "pearl")
+    return _looks(_rest(), [(0, {"pearls": np.full(len(PEARLS), RIPE)})], "pearl")
 
 
 @cache
 def _rest() -> ReefState:
     state, _ = reef.reset(jax.random.key(0), reef.Scene(0, 0, 0, 0))
-    return jax.device_get(state._replace(pearl_age=jnp.int32(0), pearl=jnp.int32(1), facing=jnp.int32(1)))
+    bare = {"pearls": jnp.zeros_like(state.pearls), "body": _FAR, "creature": _FAR, "facing": jnp.int32(1)}
+    return jax.device_get(state._replace(**bare))
 
 
 def _looks(rest: ReefState, changes: list[tuple[int, dict]], thing: str) -> Looks:
     """Draws a thing (its name, and how it differs from one at rest) at every hour on every water."""
-    waters, tile = [np.int32(i) for i in range(len(SCENES.water))], _tile(_at(rest, thing))
+    waters = [np.int32(i) for i in range(len(SCENES.water))]
+    tile = _tile(_at(rest._replace(**changes[0][1]), thing)[0, 0])
     found = []
     for hour, (name, change) in ((h, c) for h in range(len(SCENES.time)) for c in changes):
         whole = rest._replace(**change)
@@ -172,8 +189,10 @@ def _looks(rest: ReefState, changes: list[tuple[int, dict]], thing: str) -> Look
 
 
 def _at(state: ReefState, thing: str) -> np.ndarray:
-    """Where a thing is on the map, int [..., 2]."""
-    return PEARLS[state.scene.place, state.pearl] if thing == "pearl" else getattr(state, thing)
+    """Where on the map things of this kind are, int [T, n, 2]; pearls that are not ripe: nowhere."""
+    if thing == "pearl":
+        return np.where(np.atleast_2d(state.pearls)[..., None] >= RIPE, PEARLS, -SIZE)
+    return getattr(state, thing).reshape(-1, 1, 2)
 
 
 _draw = jax.jit(jax.vmap(reef.draw))
@@ -188,17 +207,19 @@ def _nearest(looks: Looks, thing: str) -> np.ndarray:
     """The error of each look's best fit in true frames of its hour on any tile but the thing's."""
     states, video = _true_frames()
     errors = np.concatenate([_errors(tiles, looks.pixels, looks.mask) for tiles in _tiled(video)])
-    place = _at(states, thing) - np.stack([reef.camera(body) for body in states.body])
+    place = _at(states, thing) - np.stack([reef.camera(body) for body in states.body])[:, None]
     shows = ((place >= 0) & (place < SIZE)).all(-1)
-    errors[np.flatnonzero(shows), _tile(place[shows])] = np.inf
+    errors[np.nonzero(shows)[0], _tile(place[shows])] = np.inf
     errors = np.where(states.scene.time[:, None, None] == looks.hour, errors, np.inf)
     return errors.min((0, 1)).astype(np.float32)
 
 
 @cache
 def _true_frames() -> tuple[ReefState, np.ndarray]:
-    """States and frames that detectors are made from, _STARTS of each scene."""
+    """States and frames that detectors are made from, _STARTS of each scene; pearls are grown some more, some less."""
     scenes = np.repeat(np.array(reef.ALL_SCENES), _STARTS, axis=0)
-    reset = jax.jit(jax.vmap(reef.reset))
-    states, shown = jax.device_get(reset(jax.random.split(jax.random.key(1), len(scenes)), reef.Scene(*scenes.T)))
-    return states, shown.video
+    keys = jax.random.split(jax.random.key(1), len(scenes))
+    states, _ = jax.device_get(jax.jit(jax.vmap(reef.reset))(keys, reef.Scene(*scenes.T)))
+    grown = np.random.default_rng(1).integers(RIPE + 1, size=states.pearls.shape, dtype=np.int32)
+    states = states._replace(pearls=np.minimum(states.pearls, grown))
+    return states, np.asarray(_draw(states))

@@ -43,7 +43,6 @@ from oyster_jax.sampling.rollout import prefill, set_prompt, step
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_draw import draw_bare
 from oyster_jax.sims.reef_map import SIZE
-from oyster_jax.sims.reef_state import RIPE
 from oyster_jax.types import Observation, Prompt
 
 MARKS = (1, 2, 10, 30, 60)  # seconds after which curves are summed up
@@ -78,8 +77,8 @@ class Match(NamedTuple):
     made: Observation
     frozen: np.ndarray  # uint8 [B, H, W, 3], the last frame of the context
     scene: reef.Scene  # int [B, T] each, asked for by the prompts
-    # Of "camera", "body", "creature" and "pearl", see `Frames.truth`, int [B, T, 2]; out of sight while it is not ripe.
-    places: dict[str, np.ndarray]
+    places: dict[str, np.ndarray]  # of "camera", "body" and "creature", see `Frames.truth`, int [B, T, 2]
+    pearls: np.ndarray  # bool [B, T, 8, 8], on which tiles a ripe one is
 
 
 def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
@@ -104,14 +103,13 @@ def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
 
 def made_match(played: source.Frames, given: int, made: Observation) -> Match:
     """What was played [B, T, ...], of which `given` frames were shown, beside what was made of it."""
-    ripe = played.state.pearl_age[..., None] >= RIPE
-    places = played.truth | {"pearl": np.where(ripe, played.truth["pearl"], -SIZE)}
     return Match(
         Observation(played.video[:, given:], played.audio[:, given:]),
         made,
         played.video[:, given - 1],
         reef.Scene(*(x[:, given:] for x in played.state.scene)),
-        {name: places[name][:, given:] for name in ("camera", "body", "creature", "pearl")},
+        {name: played.truth[name][:, given:] for name in ("camera", "body", "creature")},
+        played.truth["pearls"][:, given:],
     )
 
 
@@ -154,16 +152,16 @@ def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
     """What can be seen in frames uint8 [B, T, H, W, 3], float [B, T] each.
 
     time, weather, water, creature: whether they are what the prompt asks for (a creature must be seen to count).
-    body_recall, creature_recall, pearl_recall: whether it is seen within NEAR pixels of its true place, nan where that
-      is not shown.
-    body_error, creature_error, pearl_error: pixels from the true place, nan where it is not seen at all or should not
-      be.
+    body_recall, creature_recall: whether it is seen within NEAR pixels of its true place, nan where that is not shown.
+    body_error, creature_error: pixels from the true place, nan where it is not seen at all or should not be.
+    pearl_recall: the share of ripe pearls that are seen, nan where there is none. pearl_precision: the share of those
+      seen that are there, nan where none is seen.
     """
     flat = video.reshape(-1, *video.shape[2:])
     shape = video.shape[:2]
     shown = reef_sight.scenery(flat)
     curves = {name: shown[:, i].reshape(shape) == match.scene[i] for i, name in enumerate(reef.ATTRIBUTES[:3])}
-    things = {"body": reef_sight.swimmer(), "creature": reef_sight.creatures(), "pearl": reef_sight.pearl()}
+    things = {"body": reef_sight.swimmer(), "creature": reef_sight.creatures()}
     for name, looks in things.items():
         found = reef_sight.find(flat, looks, shown[:, 0])
         away = np.linalg.norm(found.place.reshape(*shape, 2) - match.places[name], axis=-1)
@@ -173,6 +171,10 @@ def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
         curves[f"{name}_error"] = np.where(seen & shows, away, np.nan)
         if name == "creature":
             curves[name] = np.where(shows, seen & (found.look.reshape(shape) == match.scene.creature), np.nan)
+    pearls = reef_sight.find_all(flat, reef_sight.pearl(), shown[:, 0]).reshape(match.pearls.shape)
+    for name, of in (("recall", match.pearls), ("precision", pearls)):
+        count = of.sum((-2, -1))
+        curves[f"pearl_{name}"] = np.where(count, (match.pearls & pearls).sum((-2, -1)) / np.maximum(count, 1), np.nan)
     return {name: curve.astype(float) for name, curve in curves.items()}
 
 

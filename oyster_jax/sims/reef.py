@@ -8,12 +8,12 @@ the sound of the interval that it opens and the events that begin with it are fu
 
 What `action[t-1]` does is seen in frame t and heard from its first sample on. Nothing is random after `reset`. The
 rules can all be seen. The swimmer moves by a tile every third, second or single frame, slides along the shore, and
-picks up a pearl by coming to it, and the next one grows elsewhere. Between two notes it takes a breath, a frame without
-a song. The fish keeps to the swimmer's side, the turtle to the pearl's, and the jellyfish rises and sinks with the
-swimmer beside the pearl's column: a tile to the west, or to the east at the western shore. Who is swum into changes
-places with the swimmer. So whatever was before, where a creature is soon depends on the swimmer and the pearl alone,
-and where the swimmer is on what it last swam against: an error is not carried on for ever. But where the pearl is
-depends on all that were picked up before.
+picks up a ripe pearl by coming to it, unless the last one still rings; between two notes it takes a breath, a frame
+without a song. A pearl is gone while anybody is on its tile, and grows anew as soon as it is alone. The fish keeps a
+tile to the west of the swimmer, the turtle a tile to the south-east, the jellyfish two tiles to the north, each on the
+other side by a shore. Who is swum into changes places with the swimmer. So whatever was before, where a creature is and
+which pearls are ripe soon depends on the swimmer alone, and where that is on what it last swam against: no error is
+carried on for ever.
 """
 
 import jax
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.sims import reef_sound
-from oyster_jax.sims.reef_draw import draw
+from oyster_jax.sims.reef_draw import draw, pearl_ages
 from oyster_jax.sims.reef_map import FREE, MEDIA, OFFSHORE, PEARLS, SAMPLES, TILE, camera, centre
 from oyster_jax.sims.reef_state import (
     ACTIONS,
@@ -30,11 +30,11 @@ from oyster_jax.sims.reef_state import (
     BAY,
     BEAT,
     CALL,
+    CHIME,
     DRUM,
     EVENTS,
     HEADING,
     HELD_OUT,
-    JELLYFISH,
     LIGHT,
     MOVES,
     OPEN,
@@ -45,7 +45,6 @@ from oyster_jax.sims.reef_state import (
     SEEN,
     SPEED,
     STROKES,
-    TURTLE,
     ReefState,
     Scene,
     at,
@@ -70,6 +69,7 @@ __all__ = [
     "MOVES",
     "OPEN",
     "PLACES",
+    "RIPE",
     "SCENES",
     "SEEN",
     "SPEED",
@@ -83,7 +83,7 @@ __all__ = [
     "draw",
     "events",
     "observe",
-    "pearl_of",
+    "pearl_ages",
     "random_scene",
     "reset",
     "scene_of",
@@ -94,7 +94,7 @@ __all__ = [
 
 _APART, _IN_SIGHT = 2 * TILE, 3 * TILE  # how far creatures are from swimmers at first, at least and, offshore, at most
 _BEFORE_DRUMS = len(reef_sound.STRUCK) - ACTIONS.sizes[DRUM] + 1  # struck sounds that are events: thud, chime
-_EAST = np.array((TILE, 0), np.int32)
+_COMPANY = TILE * np.array([(-1, 0), (1, 1), (0, -2)], np.int32)  # from a swimmer to where its fish, turtle ... keeps
 _SPOTS = centre(np.argwhere(FREE)[:, ::-1]).astype(np.int32)
 
 
@@ -103,14 +103,13 @@ def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
 
     In the open reef creatures begin where they can be seen.
     """
-    body_key, creature_key, facing_key, way_key, pearl_key, clock_key = jax.random.split(key, 6)
+    body_key, creature_key, facing_key, way_key, clock_key = jax.random.split(key, 5)
     scene = Scene(*(jnp.asarray(i, jnp.int32) for i in scene))
     spots = jnp.asarray(_SPOTS)
     here = (spots[:, 1] >= OFFSHORE) == (scene.place == OPEN)
     body = jax.random.choice(body_key, spots, p=here / here.sum())
     apart = here & (_far(spots, body) >= _APART) & ((scene.place == BAY) | (_far(spots, body) <= _IN_SIGHT))
     creature = jax.random.choice(creature_key, spots, p=apart / apart.sum())
-    pearls = _open(scene.place, body, creature)
     clock = jax.random.randint(clock_key, (), 0, 64)
     state = ReefState(
         scene=scene,
@@ -124,8 +123,7 @@ def reset(key, scene: Scene) -> tuple[ReefState, Observation]:
         creature_facing=2 * jax.random.randint(way_key, (), 0, 2) - 1,
         rested=jnp.int32(RESTED),
         bumped=jnp.bool_(False),
-        pearl=jax.random.choice(pearl_key, PEARLS.shape[1], p=pearls / pearls.sum()).astype(jnp.int32),
-        pearl_age=jnp.int32(RIPE),
+        pearls=jnp.where(_covered(body, creature), 0, jnp.int32(RIPE)),
         level=_targets(scene, jnp.int32(0)),
         age=jnp.full(len(reef_sound.STRUCK), reef_sound.SILENT, jnp.int32),
         began=jnp.zeros(len(EVENTS), bool),
@@ -161,17 +159,15 @@ def advance(state: ReefState, action) -> ReefState:
     creature = _creature(state, scene.creature, body)
     east = jnp.sign(creature[0] - state.creature[0])
 
-    # A pearl grows where nobody is, and is gone as soon as the swimmer comes: no pearl is ever out of sight.
-    gone = _far(pearl_of(state), body) == 0
-    picked = gone & (state.pearl_age >= RIPE)
-    following = (state.pearl + jnp.arange(1, 4)) % PEARLS.shape[1]
-    following = following[jnp.argmax(_open(scene.place, body, creature)[following])]
+    # What is below somebody need not be remembered: whoever leaves a pearl, it begins to grow.
+    age = jnp.minimum(state.age + SAMPLES, reef_sound.SILENT)
+    picked = jnp.any(_covered(body) & (state.pearls >= RIPE)) & (age[CHIME] == reef_sound.SILENT)
+    pearls = jnp.where(_covered(body, creature), 0, jnp.minimum(state.pearls + 1, RIPE))
 
     # Where the first splashes fall nobody could know, were it not always the same.
     rain_begins = (scene.weather == 1) & (state.scene.weather != 1)
 
     # A drum beats when it is taken up, and goes on to do so while it is played.
-    age = jnp.minimum(state.age + SAMPLES, reef_sound.SILENT)
     wait = jnp.where(drum != state.controls[DRUM], reef_sound.DRUM_FRAMES, BEAT)  # never struck while it rings
     beats = (drum > 0) & (age[_BEFORE_DRUMS - 1 + drum] >= wait * SAMPLES)
     began = jnp.stack([bumped & ~state.bumped, picked, (call > 0) & (call != held), beats])
@@ -189,8 +185,7 @@ def advance(state: ReefState, action) -> ReefState:
         creature_facing=jnp.where(east != 0, east, state.creature_facing),
         rested=jnp.where(jnp.any(body != state.body), 0, rested),
         bumped=bumped,
-        pearl=jnp.where(gone, following, state.pearl),
-        pearl_age=jnp.where(gone, 0, jnp.minimum(state.pearl_age + 1, RIPE)),
+        pearls=pearls,
         level=reef_sound.glide(state.level, _targets(state.scene, state.controls[CALL]))[:, -1],
         age=jnp.where(struck, 0, age),
         began=began,
@@ -214,11 +209,6 @@ def set_scene(state: ReefState, scene: Scene) -> ReefState:
     return state._replace(next_scene=scene._replace(place=state.scene.place))
 
 
-def pearl_of(state: ReefState) -> jax.Array:
-    """The centre of the tile where the pearl is or grows, i32[2], on the map."""
-    return jnp.asarray(PEARLS)[state.scene.place, state.pearl]
-
-
 # ---------------------------------------------------------------------------- how it moves
 
 
@@ -240,10 +230,9 @@ def _free(there) -> jax.Array:
     return jnp.asarray(FREE)[y, x]
 
 
-def _open(place, body, creature) -> jax.Array:
-    """At which of a place's PEARLS nobody is, bool[8]."""
-    pearls = jnp.asarray(PEARLS)[place]
-    return (_far(pearls, body) > 0) & (_far(pearls, creature) > 0)
+def _covered(*bodies) -> jax.Array:
+    """On which of PEARLS somebody is, bool[19]."""
+    return jnp.any(_far(PEARLS[:, None], jnp.stack(bodies)) == 0, axis=1)
 
 
 def _swim(body, heading, stroke) -> tuple[jax.Array, jax.Array]:
@@ -258,14 +247,13 @@ def _swim(body, heading, stroke) -> tuple[jax.Array, jax.Array]:
 
 
 def _creature(state: ReefState, kind, body) -> jax.Array:
-    """Where the creature is next: a tile nearer to the one that its kind wants, over pearl or swimmer if they are in
-    its way, unless somebody is or was there; or, swum into by a swimmer who is now at `body`, where that one came from.
+    """Where the creature is next: a tile nearer to the one that its kind keeps to, over the swimmer if it is in its
+    way, unless somebody is or was there; or, swum into by a swimmer who is now at `body`, where that one came from.
     """
-    here, swimmer, pearl = state.creature, state.body, pearl_of(state)
-    beside = jnp.where(kind == TURTLE, pearl, jnp.where(kind == JELLYFISH, jnp.stack([pearl[0], swimmer[1]]), swimmer))
-    wanted = jnp.where(_free(beside - _EAST), beside - _EAST, beside + _EAST)
-    nearer = lambda place: place + TILE * jnp.sign(wanted - place)
+    here, swimmer, aside = state.creature, state.body, jnp.asarray(_COMPANY)[kind]
+    aside = jnp.where(jnp.stack([_free(swimmer + aside * axis) for axis in np.eye(2, dtype=np.int32)]), aside, -aside)
+    nearer = lambda place: place + TILE * jnp.sign(swimmer + aside - place)
     there = nearer(here)
-    there = jnp.where(jnp.any(_far(there, jnp.stack([swimmer, pearl])) == 0), nearer(there), there)
-    taken = jnp.any(_far(there, jnp.stack([swimmer, body, pearl])) == 0)
+    there = jnp.where(_far(there, swimmer) == 0, nearer(there), there)
+    taken = jnp.any(_far(there, jnp.stack([swimmer, body])) == 0)
     return jnp.where(jnp.all(here == body), swimmer, jnp.where(taken, here, there))

@@ -6,8 +6,8 @@ import numpy as np
 
 from oyster_jax.sims.reef_map import (
     OFFSHORE,
+    PEARL_OF,
     PEARL_RADIUS,
-    PEARLS,
     SIZE,
     TILE,
     TILES,
@@ -138,7 +138,7 @@ def _from(at) -> tuple[jax.Array, jax.Array]:
 def draw(state: ReefState) -> jax.Array:
     """The frame that `state` shows, u8[64,64,3]."""
     corner = camera(state.body)
-    pearl = jnp.asarray(PEARLS)[state.scene.place, state.pearl] - corner
+    pearls = jnp.repeat(jnp.repeat(pearl_ages(state), TILE, 0), TILE, 1)
     state = state._replace(body=state.body - corner, creature=state.creature - corner)
     # Nothing else is drawn on the tile of a body, so that patches hold one thing or the other.
     clear = ~(_tile_of(state.body) | _tile_of(state.creature))
@@ -146,7 +146,7 @@ def draw(state: ReefState) -> jax.Array:
     # Whatever lives here shines a little by itself, so that no night hides it.
     light = 0.4 + 0.6 * jnp.asarray(_HOUR)[state.scene.time]
     brush = lambda picture, colour, alpha: _paint(picture, colour * light, alpha)
-    picture = jnp.where(clear, _pearl(picture, brush, pearl, state.pearl_age), picture)
+    picture = jnp.where(clear, _pearl(picture, brush, pearls), picture)
     shapes = jnp.stack([kind(picture, brush, state) for kind in (_fish, _turtle, _jellyfish)])
     return _pixels(_body(shapes[state.scene.creature], brush, state))
 
@@ -172,11 +172,18 @@ def _pixels(picture) -> jax.Array:
     return (jnp.clip(picture, 0, 1) * 255 + 0.5).astype(jnp.uint8).transpose(1, 2, 0)
 
 
-def _pearl(picture, brush, at, age):
-    x, y = at
+def pearl_ages(state: ReefState) -> jax.Array:
+    """The pearls of the frame that `state` shows: how long each has grown, i32[8,8] by tile; 0 where none is."""
+    row, column = camera(state.body)[::-1] // TILE
+    shown = jax.lax.dynamic_slice(jnp.asarray(PEARL_OF), (row, column), (SIZE // TILE, SIZE // TILE))
+    return jnp.append(state.pearls, 0)[shown]
+
+
+def _pearl(picture, brush, age):
+    x, y = X - _TILE_X, Y - _TILE_Y
     grown = PEARL_RADIUS * jnp.floor(4 * age / RIPE) / 4  # in four stages
-    picture = brush(picture, _PEARL, _cover(jnp.hypot(X - x, Y - y), grown - 0.5) * (grown > 0))
-    return brush(picture, _SHEEN, _cover(jnp.hypot(X - x + 1, Y - y + 1), 0.3 * grown))
+    picture = brush(picture, _PEARL, _cover(jnp.hypot(x, y), grown - 0.5) * (grown > 0))
+    return brush(picture, _SHEEN, _cover(jnp.hypot(x + 1, y + 1), 0.3 * grown) * (grown > 0))
 
 
 def _fish(picture, brush, state):

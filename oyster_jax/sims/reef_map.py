@@ -68,13 +68,13 @@ OFFSHORE = SIZE  # y from which on the open reef lies
 
 PEARL_RADIUS = 3.5
 
-# The cycle of pearls in bay and open reef, centres of tiles of plain water. In the bay neighbours lie far apart, so
-# that following it leads through the whole of it; in the open reef the next one is mostly just out of sight.
-_TILES_OF_PEARLS = (
-    ((1, 1), (6, 5), (3, 1), (4, 6), (1, 3), (6, 3), (2, 5), (6, 1)),
-    ((8, 13), (13, 10), (17, 15), (12, 20), (13, 25), (9, 25), (4, 21), (2, 14)),
-)
-PEARLS = np.array(_TILES_OF_PEARLS, np.int32) * TILE + TILE // 2  # [places, 8, 2]
+# Where pearls grow, column and row on the map, in plain water: in the bay, and in the open reef.
+_IN_THE_BAY = ((2, 1), (6, 2), (3, 3), (1, 5), (5, 6))
+_OFFSHORE = ((3, 9), (13, 10), (18, 10), (8, 13), (2, 14), (17, 15), (8, 17))
+_OFFSHORE += ((12, 20), (4, 21), (17, 22), (9, 25), (13, 25), (5, 26), (17, 26))
+PEARLS = np.array(_IN_THE_BAY + _OFFSHORE, np.int32) * TILE + TILE // 2  # [19, 2], the centres of their tiles
+PEARL_OF = np.full(TILES.shape, len(PEARLS))  # which pearl grows on a tile, int[28,20] by row and column; 19: none
+PEARL_OF[tuple(PEARLS.T[::-1] // TILE)] = np.arange(len(PEARLS))
 
 Y, X = np.mgrid[:SIZE, :SIZE].astype(np.float32) + 0.5  # centres of pixels of a frame
 

@@ -108,13 +108,12 @@ class ReefState(NamedTuple):
     creature_facing: jax.Array  # i32[], -1 west or 1 east
     rested: jax.Array  # i32[], frames since the swimmer last moved, up to RESTED
     bumped: jax.Array  # bool[], whether it swims against the shore, and squints
-    pearl: jax.Array  # i32[], place in the cycle
-    pearl_age: jax.Array  # i32[], frames since it began to grow, up to RIPE
+    pearls: jax.Array  # i32[19], frames that each has grown, up to RIPE; 0 while somebody is there
     level: jax.Array  # f32[16], loudness of the held sounds as this frame's interval begins
     age: jax.Array  # i32[6], samples since each struck sound began; 0: it begins now
     began: jax.Array  # bool[4], which of EVENTS begin with this frame
 
 
 RESTED = 8  # longer than from one move to the next
-RIPE = CHIME_FRAMES  # frames that a pearl grows before it can be picked up
+RIPE = CHIME_FRAMES  # frames that a pearl grows until it can be picked up
 BEAT = DRUM_FRAMES + 1  # frames from beat to beat while a drum is played

@@ -34,7 +34,8 @@ def test_a_perfect_world_is_perfect(match):
         assert objects[name].all(), name
     assert objects["body_error"].max() == 0 and objects["creature_error"].max() == 0
     shown = ~np.isnan(objects["pearl_recall"])
-    assert shown.mean() > 0.5 and objects["pearl_recall"][shown].all() and objects["pearl_error"][shown].max() == 0
+    assert shown.mean() > 0.5 and (objects["pearl_recall"][shown] == 1).all()
+    assert (objects["pearl_precision"][shown] == 1).all()
     sounds = simulator.sound_curves(match.truth.audio, match.truth.audio, 15_360, FPS)
     assert all(curve.shape == (2, 30) and (curve == 0).all() for curve in sounds.values())
 

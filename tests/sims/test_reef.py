@@ -10,7 +10,8 @@ import pytest
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_draw import _SPLASHES
-from oyster_jax.sims.reef_map import FREE, MEDIA, OFFSHORE, PEARLS, SAMPLES, SIZE, TILE, TILES
+from oyster_jax.sims.reef_map import FREE, MEDIA, OFFSHORE, PEARL_OF, PEARLS, SAMPLES, SIZE, TILE, TILES
+from oyster_jax.sims.reef_state import CHIME
 
 DAY = reef.Scene(0, 0, 0, 0)
 FISH, TURTLE, JELLYFISH = range(3)
@@ -36,12 +37,13 @@ def _play(state, actions):
     return states, jax.vmap(reef.observe)(states), jax.vmap(reef.events)(states)
 
 
-def _at(body, pearl=(52, 12), creature=(12, 12), **fields):
-    """A bay by day with the swimmer at `body`, looking east, and a jellyfish far away."""
+def _at(body, creature=(12, 12), **fields):
+    """A bay by day with the swimmer at `body`, looking east, a jellyfish far away, and all pearls ripe that can be."""
     state, _ = _reset(jax.random.key(3), DAY._replace(creature=JELLYFISH))
-    place = int(np.flatnonzero(np.all(np.array(pearl) == PEARLS[reef.BAY], axis=1))[0])
     fields = {"clock": jnp.int32(0), "rained": jnp.int32(0), "facing": jnp.int32(EAST)} | fields
-    return state._replace(body=jnp.array(body), creature=jnp.array(creature), pearl=jnp.int32(place), **fields)
+    alone = np.all(np.any(PEARLS[:, None] != np.array([body, creature]), axis=2), axis=1)
+    fields = {"pearls": jnp.where(alone, jnp.int32(reef.RIPE), 0)} | fields
+    return state._replace(body=jnp.array(body), creature=jnp.array(creature), **fields)
 
 
 def _actions(*runs):
@@ -110,14 +112,31 @@ def test_thud_sounds_with_the_frame_that_shows_contact(x, frame):
     assert 0.2 < np.abs(thud[:SAMPLES]).max() < 0.4 and np.abs(thud[4 * SAMPLES :]).max() < 1e-6
 
 
-def test_chime_sounds_when_the_pearl_is_touched():
-    """From x = 28 the pearl at (52, 44) is three tiles and as many frames away."""
-    start = _at((28, 44), (52, 44))
+def test_chime_sounds_when_a_ripe_pearl_is_touched():
+    """From x = 28 the pearl at (52, 20) is three tiles and as many frames away."""
+    start = _at((28, 20))
     states, swim, events = _play(start, _actions((1, (EAST, FAST, 0, 0))))
     _, rest, _ = _play(start, _actions((1, (REST, FAST, 0, 0))))
     assert np.flatnonzero(events[:, 1] >= 0)[0] == 2 and events[2, 1] == 0
     assert _first_difference(swim.audio, rest.audio) - 2 * SAMPLES in (0, 1)
-    assert states.pearl[1] == start.pearl and states.pearl[2] == start.pearl + 1
+    assert np.all(states.pearls[:2, 1] == reef.RIPE) and not np.any(states.pearls[2:, 1])
+    unripe = start._replace(pearls=start.pearls.at[1].set(reef.RIPE - 4))
+    rings = start._replace(age=start.age.at[CHIME].set(SAMPLES))  # and no chime begins while another one rings
+    for other in (unripe, rings):
+        assert not np.any(_play(other, _actions((1, (EAST, FAST, 0, 0))))[2][:, 1] >= 0)
+
+
+@pytest.mark.parametrize("who, to", [("body", (52, 36)), ("creature", (28, 44))])
+def test_a_pearl_that_is_alone_again_grows_in_stages_that_can_be_seen(who, to):
+    """Whoever was there, and however long: the one at (28, 28)."""
+    start = _at(**{"body": (52, 52), "creature": (12, 52)} | {who: (28, 28)})
+    gone = start._replace(**{who: jnp.array(to)})
+    states, obs, _ = _play(gone, _actions((1, (REST, 0, 0, 0))))
+    assert states.pearls[:, 2].tolist() == [*range(1, reef.RIPE), *[reef.RIPE] * (FRAMES + 1 - reef.RIPE)]
+    looks = np.asarray(obs.video)[: reef.RIPE, 24:32, 24:32].astype(int)
+    assert len(np.unique(looks, axis=0)) == 5 and np.any(looks[-1] != looks[0])
+    ripe = np.asarray(jax.vmap(reef.pearl_ages)(states)) >= reef.RIPE
+    assert ripe[-1, 3, 3] and not np.any(ripe[: reef.RIPE - 1, 3, 3])
 
 
 def test_call_sounds_from_sample_zero_at_its_pitch():
@@ -144,7 +163,7 @@ def test_a_drum_beats_every_fourth_frame_while_it_is_played():
 def test_no_click_at_frame_borders():
     """Thud, chime, calls and drums ring on over frame borders with no larger jump there than inside the frames."""
     runs = ((9, (EAST, FAST, 0, 0, 1)), (3, (EAST, FAST, 0, 2)), (4, (EAST, FAST, 0, 1, 4)), (1, (EAST, 1, 0, 0)))
-    _, obs, events = _play(_at((28, 44), (52, 44)), _actions(*runs))
+    _, obs, events = _play(_at((28, 20)), _actions(*runs))
     assert np.all(np.any(np.asarray(events) >= 0, axis=0))
     audio = np.asarray(obs.audio)
     inside = np.abs(np.diff(audio, axis=1)).max(axis=1)
@@ -229,20 +248,27 @@ def test_held_out_scenes_are_never_drawn_and_hold_out_no_choice():
 
 
 def test_every_pearl_can_be_reached_and_no_place_is_cut_off():
-    assert np.all(TILES[PEARLS[..., 1] // TILE, PEARLS[..., 0] // TILE] == "~")
-    for place, free in ((reef.BAY, FREE[: OFFSHORE // TILE]), (reef.OPEN, FREE[OFFSHORE // TILE :])):
-        assert np.all((PEARLS[place, :, 1] >= OFFSHORE) == (place == reef.OPEN))
+    column, row = PEARLS.T // TILE
+    assert np.all(TILES[row, column] == "~") and np.all(PEARL_OF[row, column] == np.arange(len(PEARLS)))
+    assert np.sum(len(PEARLS) > PEARL_OF) == len(PEARLS)
+    for free in (FREE[: OFFSHORE // TILE], FREE[OFFSHORE // TILE :]):
         rows, columns = (np.flatnonzero(free.any(axis)) for axis in (1, 0))
         assert free[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()  # a rectangle
 
 
-@pytest.mark.parametrize("kind, there", [(FISH, (28, 36)), (TURTLE, (20, 28)), (JELLYFISH, (20, 36))])
-def test_creatures_go_where_their_kind_goes_whatever_was_before(kind, there):
-    """With the swimmer at rest at (36, 36) and the pearl at (12, 28), by the western shore: from everywhere."""
-    begin = _at((36, 36), (12, 28))
+@pytest.mark.parametrize(
+    "kind, body, there",
+    [
+        *((FISH, (36, 36), (28, 36)), (TURTLE, (36, 36), (44, 44)), (JELLYFISH, (36, 36), (36, 20))),
+        *((FISH, (12, 12), (20, 12)), (TURTLE, (52, 52), (44, 44)), (JELLYFISH, (20, 20), (20, 36))),  # by the shore
+    ],
+)
+def test_creatures_keep_to_the_swimmer_as_their_kind_does_whatever_was_before(kind, body, there):
+    """With the swimmer at rest, from everywhere."""
+    begin = _at(body)
     scene = begin.scene._replace(creature=jnp.int32(kind))
     along = range(12, 60, TILE)
-    places = [xy for xy in itertools.product(along, along) if xy not in ((36, 36), (12, 28))]
+    places = [xy for xy in itertools.product(along, along) if xy != body]
 
     def end(creature):
         start = begin._replace(scene=scene, next_scene=scene, creature=creature)
@@ -255,24 +281,11 @@ def test_creatures_go_where_their_kind_goes_whatever_was_before(kind, there):
 
 @pytest.mark.parametrize("kind", [FISH, TURTLE, JELLYFISH])
 def test_who_is_swum_into_changes_places_with_the_swimmer(kind):
-    start = _at((20, 28), (52, 12), creature=(28, 28))
+    start = _at((20, 28), creature=(28, 28))
     scene = start.scene._replace(creature=jnp.int32(kind))
     start = start._replace(scene=scene, next_scene=scene)
     after, _ = _step(start, jnp.array((EAST, FAST, 0, 0, 0)))
     assert after.body.tolist() == [28, 28] and after.creature.tolist() == [20, 28]
-
-
-@pytest.mark.parametrize(
-    "kind, begin, path", [(FISH, 12, (20, 36, 44)), (TURTLE, 44, (36, 20)), (JELLYFISH, 44, (36, 20))]
-)
-def test_creatures_go_over_pearls_and_leave_them_alone(kind, begin, path):
-    """The pearl at x = 28, the swimmer at rest in its row at x = 52."""
-    start = _at((52, 12), (28, 12), creature=(begin, 12))
-    scene = start.scene._replace(creature=jnp.int32(kind))
-    states, _, events = _play(start._replace(scene=scene, next_scene=scene), _actions((1, (REST, 0, 0, 0))))
-    went = states.creature[: len(path) + 1].tolist()
-    assert went == [[x, 12] for x in (*path, path[-1])] and np.all(states.pearl == start.pearl)
-    assert not np.any(np.asarray(events)[:, 1] >= 0)
 
 
 def test_errors_are_not_carried_on():
@@ -320,7 +333,7 @@ def test_the_camera_follows_by_whole_tiles_and_stops_at_the_shore():
 
 def test_who_comes_back_finds_what_was_there():
     away = _actions((8, (EAST, FAST, 0, 0)), (8, (5, FAST, 0, 0)), (1, (REST, FAST, 0, 0)))
-    start = _offshore(6, 4, pearl=jnp.int32(4))
+    start = _offshore(6, 4)
     states, obs, _ = _play(start, away)
     assert states.body[15].tolist() == start.body.tolist() and not np.array_equal(states.body[7], start.body)
     home, again = (np.asarray(x, int) for x in (_observe(start).video, obs.video[15]))

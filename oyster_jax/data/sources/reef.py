@@ -12,10 +12,12 @@ import numpy as np
 from oyster_jax.data.sources.base import RawClip, SourceOptions
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
+from oyster_jax.sims.reef_map import OFFSHORE, PEARLS, TILE, TILES
+from oyster_jax.sims.reef_state import RIPE
 
 EPISODE_FRAMES = 256
 SCENE_FRAMES, RESTLESS_SCENE_FRAMES = 64, 32  # a scene lasts so long on average
-RESTLESS_SOME = 0.9  # share of a restless player's captions that speak of some attributes only
+RESTLESS_SOME = 0.5  # share of a restless player's captions that speak of some attributes only
 _BAY, _OPEN = (reef.at(place, reef.SEEN) for place in (reef.BAY, reef.OPEN))
 SCENES_OF = {"": _BAY, "open": _OPEN, "both": _BAY + _OPEN}  # by the argument of source `reef`
 
@@ -90,20 +92,24 @@ class _Mood(NamedTuple):
     """What the swimmer is about, held for some frames. [] each."""
 
     frames: jax.Array  # left until it changes its mind
-    random: jax.Array  # bool: wanders; else it heads for the pearl
+    random: jax.Array  # bool: wanders; else it heads for a pearl
+    pearl: jax.Array  # i32, which
     action: jax.Array  # i32[5]
 
 
 def _calm() -> _Mood:
-    return _Mood(jnp.int32(0), jnp.bool_(True), jnp.zeros(len(reef.ACTIONS.factors), jnp.int32))
+    rest = jnp.zeros(len(reef.ACTIONS.factors), jnp.int32)
+    return _Mood(jnp.int32(0), jnp.bool_(True), jnp.int32(0), rest)
 
 
+_FAR = max(TILES.shape) * TILE  # further than any place from another
 _HEADINGS = np.zeros((3, 3), np.int32)  # whose move has these signs along x and y, each + 1
 _HEADINGS[tuple(1 + reef.MOVES.T)] = np.arange(len(reef.MOVES))
 
 
 def _choose(key, mood: _Mood, state: reef.ReefState, random_share, restless: bool) -> _Mood:
     """The next mood and with it the next action, on seeing `state`."""
+    key, pearl_key = jax.random.split(key)
     dice = iter(jax.random.uniform(key, (14,)))
     chance = lambda share: next(dice) < share
     draw = lambda n: (next(dice) * n).astype(jnp.int32)
@@ -118,7 +124,8 @@ def _choose(key, mood: _Mood, state: reef.ReefState, random_share, restless: boo
     bored = state.bumped & chance(0.2)  # of swimming against the shore
     heading, speed, light, call, drum = mood.action
 
-    seeking = jnp.asarray(_HEADINGS)[tuple(1 + jnp.sign(reef.pearl_of(state) - state.body))]
+    pearl = jnp.where(over, _near_pearl(pearl_key, state), mood.pearl)
+    seeking = jnp.asarray(_HEADINGS)[tuple(1 + jnp.sign(jnp.asarray(PEARLS)[pearl] - state.body))]
     heading = jnp.where(random, jnp.where(over | bored, wandering, heading), seeking)
     speed = jnp.where(over, draw(len(reef.STROKES)), speed)
     light = jnp.where(chance(1 / 20), draw(reef.ACTIONS.sizes[reef.LIGHT]), light)
@@ -128,7 +135,15 @@ def _choose(key, mood: _Mood, state: reef.ReefState, random_share, restless: boo
     call = jnp.where(call == 0, begun, jnp.where(chance(1 / 5), ended, call))
     beat = draw(reef.ACTIONS.sizes[reef.DRUM])  # none as often as each of them
     drum = jnp.where(chance(1 / 10), jnp.where(chance(0.6), 0, beat), drum)
-    return _Mood(frames, random, jnp.stack([heading, speed, light, call, drum]))
+    return _Mood(frames, random, pearl, jnp.stack([heading, speed, light, call, drum]))
+
+
+def _near_pearl(key, state: reef.ReefState) -> jax.Array:
+    """The nearest of every second ripe pearl or so, i32: who always took the nearest one would go to and fro."""
+    away = jnp.max(jnp.abs(PEARLS - state.body), axis=1)
+    passed_over = (state.pearls < RIPE) | jax.random.bernoulli(key, 0.5, away.shape)
+    elsewhere = (PEARLS[:, 1] >= OFFSHORE) != (state.body[1] >= OFFSHORE)
+    return jnp.argmin(away + _FAR * passed_over + 2 * _FAR * elsewhere).astype(jnp.int32)
 
 
 def _start(key, scenes: tuple = _BAY) -> reef.ReefState:
@@ -137,7 +152,7 @@ def _start(key, scenes: tuple = _BAY) -> reef.ReefState:
 
 
 def _said(key, restless: bool) -> jax.Array:
-    """Which attributes a caption speaks of, bool[4]: all; of most captions of a restless player, any of them."""
+    """Which attributes a caption speaks of, bool[4]: all; of half of the captions of a restless player any of them."""
     count = len(reef.ATTRIBUTES)
     some = jax.random.bernoulli(key, np.array([RESTLESS_SOME] + count * [0.5]))
     return jnp.where(restless & some[0], some[1:], jnp.ones(count, bool))
@@ -158,7 +173,7 @@ def play(
     by side.
 
     idle: nobody plays, all controls are at rest. restless: to learn from, wanderers turn, start and stop after 1 to 8
-    frames, since seen every tenth frame a turn is less well learnt than going on; scenes are half as long, and most of
+    frames, since seen every tenth frame a turn is less well learnt than going on; scenes are half as long, and half of
     their captions leave something out, which then stays what it was: what all captions say is learnt as a whole, and
     not part by part.
     """
@@ -182,7 +197,7 @@ def play(
         "camera": corner,
         "body": states.body - corner,
         "creature": states.creature - corner,
-        "pearl": jax.vmap(reef.pearl_of)(states) - corner,
+        "pearls": jax.vmap(reef.pearl_ages)(states) >= RIPE,  # by tile of the frame
         "events": jax.vmap(reef.events)(states),
         "random": moods.random,
     }
