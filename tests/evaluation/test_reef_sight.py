@@ -43,6 +43,9 @@ def test_things_are_where_the_simulator_has_them_and_look_as_they_do(played):
     np.testing.assert_array_equal(np.array(reef_sight.FACES)[body.look], np.stack(faces, -1))
     assert body.seen.all() and shows.mean() > 0.6
     np.testing.assert_array_equal(creature.seen, shows)
+    ripe = np.asarray(jax.vmap(reef.pearl_ages)(states)) >= reef.RIPE
+    np.testing.assert_array_equal(reef_sight.find_all(video, reef_sight.pearl(), states.scene.time), ripe)
+    assert np.any(ripe) and len(np.unique(ripe.sum((1, 2)))) > 3
 
 
 def test_hour_weather_and_water_are_read(played):
@@ -59,3 +62,4 @@ def test_nothing_is_seen_where_nothing_is():
     for video in (bare, noise):
         for looks in (reef_sight.swimmer(), reef_sight.creatures()):
             assert not reef_sight.find(video.astype(np.uint8), looks, hours).seen.any()
+        assert not reef_sight.find_all(video.astype(np.uint8), reef_sight.pearl(), hours).any()

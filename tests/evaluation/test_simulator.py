@@ -63,7 +63,9 @@ def test_a_frozen_world_and_noise_score_lower(match):
     x = frozen.astype(float)
     blurred = ((x + np.roll(x, 1, 2) + np.roll(x, 1, 3) + np.roll(x, (1, 1), (2, 3))) / 4).astype(np.uint8)
     assert (sharpness(blurred) < 0.8 * sharpness(frozen)).all()
-    assert simulator.object_curves(noise, match)["body_recall"].max() == 0
+    of_noise, of_frozen = simulator.object_curves(noise, match), simulator.object_curves(frozen, match)
+    assert of_noise["body_recall"].max() == 0 and np.nanmax(of_noise["pearl_recall"]) == 0
+    assert np.nanmin(of_frozen["pearl_precision"]) < 1
 
 
 def test_a_world_that_greys_or_changes_its_colours_is_told_by_them(match):

@@ -13,7 +13,6 @@ from oyster_jax.data.sources.base import RawClip, SourceOptions
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_map import OFFSHORE, PEARLS, TILE, TILES
-from oyster_jax.sims.reef_state import RIPE
 
 EPISODE_FRAMES = 256
 SCENE_FRAMES, RESTLESS_SCENE_FRAMES = 64, 32  # a scene lasts so long on average
@@ -141,7 +140,7 @@ def _choose(key, mood: _Mood, state: reef.ReefState, random_share, restless: boo
 def _near_pearl(key, state: reef.ReefState) -> jax.Array:
     """The nearest of every second ripe pearl or so, i32: who always took the nearest one would go to and fro."""
     away = jnp.max(jnp.abs(PEARLS - state.body), axis=1)
-    passed_over = (state.pearls < RIPE) | jax.random.bernoulli(key, 0.5, away.shape)
+    passed_over = (state.pearls < reef.RIPE) | jax.random.bernoulli(key, 0.5, away.shape)
     elsewhere = (PEARLS[:, 1] >= OFFSHORE) != (state.body[1] >= OFFSHORE)
     return jnp.argmin(away + _FAR * passed_over + 2 * _FAR * elsewhere).astype(jnp.int32)
 
@@ -197,7 +196,7 @@ def play(
         "camera": corner,
         "body": states.body - corner,
         "creature": states.creature - corner,
-        "pearls": jax.vmap(reef.pearl_ages)(states) >= RIPE,  # by tile of the frame
+        "pearls": jax.vmap(reef.pearl_ages)(states) >= reef.RIPE,  # by tile of the frame
         "events": jax.vmap(reef.events)(states),
         "random": moods.random,
     }
