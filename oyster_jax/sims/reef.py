@@ -10,7 +10,7 @@ What `action[t-1]` does is seen in frame t and heard from its first sample on. N
 rules can all be seen. The swimmer moves by a tile every third, second or single frame, slides along the shore, and
 picks up a ripe pearl by coming to it, unless the last one still rings; between two notes it takes a breath, a frame
 without a song. A pearl is gone while anybody is on its tile, and grows anew as soon as it is alone. The fish keeps a
-tile to the west of the swimmer, the turtle a tile to the south-east, the jellyfish two tiles to the north, each on the
+tile to the west of the swimmer, the turtle a tile to the south-east, the jellyfish a tile to the north, each on the
 other side by a shore. Who is swum into changes places with the swimmer. So whatever was before, where a creature is and
 which pearls are ripe soon depends on the swimmer alone, and where that is on what it last swam against: no error is
 carried on for ever.
@@ -94,7 +94,7 @@ __all__ = [
 
 _APART, _IN_SIGHT = 2 * TILE, 3 * TILE  # how far creatures are from swimmers at first, at least and, offshore, at most
 _BEFORE_DRUMS = len(reef_sound.STRUCK) - ACTIONS.sizes[DRUM] + 1  # struck sounds that are events: thud, chime
-_COMPANY = TILE * np.array([(-1, 0), (1, 1), (0, -2)], np.int32)  # from a swimmer to where its fish, turtle ... keeps
+_COMPANY = TILE * np.array([(-1, 0), (1, 1), (0, -1)], np.int32)  # from a swimmer to where its fish, turtle ... keeps
 _SPOTS = centre(np.argwhere(FREE)[:, ::-1]).astype(np.int32)
 
 
