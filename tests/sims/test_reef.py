@@ -259,8 +259,8 @@ def test_every_pearl_can_be_reached_and_no_place_is_cut_off():
 @pytest.mark.parametrize(
     "kind, body, there",
     [
-        *((FISH, (36, 36), (28, 36)), (TURTLE, (36, 36), (44, 44)), (JELLYFISH, (36, 36), (36, 20))),
-        *((FISH, (12, 12), (20, 12)), (TURTLE, (52, 52), (44, 44)), (JELLYFISH, (20, 20), (20, 36))),  # by the shore
+        *((FISH, (36, 36), (28, 36)), (TURTLE, (36, 36), (44, 44)), (JELLYFISH, (36, 36), (36, 28))),
+        *((FISH, (12, 12), (20, 12)), (TURTLE, (52, 52), (44, 44)), (JELLYFISH, (20, 12), (20, 20))),  # by the shore
     ],
 )
 def test_creatures_keep_to_the_swimmer_as_their_kind_does_whatever_was_before(kind, body, there):

@@ -104,10 +104,10 @@ def test_masks_are_spread_evenly_over_places(tokens):
 
 def test_what_is_unusual_is_forgotten_in_some_places_of_some_frames():
     """In these anything from none to all of the places, half on average, show what is usual there."""
-    rng = np.random.default_rng(4)
-    ordinary = 1000 * np.arange(B)[:, None, None] + np.arange(N)
-    moves = rng.random((B, T, N)) < 0.2
-    tokens = TokenFrame(jnp.asarray(np.where(moves, 500, ordinary)), jnp.asarray(rng.integers(0, 9, (B, T, K))))
+    rng, clips = np.random.default_rng(4), 10 * B
+    ordinary = 1000 * np.arange(clips)[:, None, None] + np.arange(N)
+    moves = rng.random((clips, T, N)) < 0.2
+    tokens = TokenFrame(jnp.asarray(np.where(moves, 500, ordinary)), jnp.asarray(rng.integers(0, 9, (clips, T, K))))
     past = corrupt(jax.random.key(2), tokens, 0.3)
     gone = np.asarray(past.video != tokens.video)
     assert (np.asarray(past.video) == np.where(gone, ordinary, tokens.video)).all()
@@ -118,6 +118,16 @@ def test_what_is_unusual_is_forgotten_in_some_places_of_some_frames():
     whole = (np.asarray(past.audio) == np.asarray(tokens.audio)).all(-1)
     assert whole[share == 0].mean() > 0.85 and whole[share > 0].mean() < 0.3, "the same frames in both modalities"
     assert jax.tree.all(jax.tree.map(lambda x, y: (x == y).all(), corrupt(jax.random.key(2), tokens, 0.0), tokens))
+
+
+def test_half_of_what_is_forgotten_is_so_to_the_end_of_its_clip():
+    tokens = TokenFrame(*(jnp.broadcast_to(jnp.arange(T)[:, None], (50 * B, T, n)) for n in (N, K)))
+    for now, was in zip(corrupt(jax.random.key(5), tokens, 0.2), tokens):
+        gone = np.asarray(now != was)
+        for frame in (T // 4, T // 2, 3 * T // 4):
+            once, lasting = 0.1 / 2, 0.2 * frame / T / 2
+            assert abs(gone[:, frame].mean() - (once + lasting)) < 0.015
+            assert abs(gone[:, frame:].all(1).mean() - lasting) < 0.015
 
 
 def test_what_is_usual_is_the_most_frequent_and_of_equals_the_first():

@@ -253,20 +253,32 @@ def corrupt(key: jax.Array, tokens: TokenFrame, share: float) -> TokenFrame:
     """The committed stream's tokens: in a `share` of the frames some places, of each modality anything from none to all
     of them, show what is usual there in the clip.
 
-    So what swims is gone from where it was, as after the error that a model makes most, and has to be brought back.
-    Nothing says which frames these are: in a rollout nothing would. Next to all that is to be seen is true, though (but
-    for what rested in one place for most of a clip): strays from other frames teach to doubt whatever a past shows.
+    So what swims is gone from where it was, as after the error that a model makes most, and has to be brought back:
+    half of these frames forget by themselves, and half the same places to the end of their clip, since who is once gone
+    from a rollout is soon gone from all of the past that is read. Nothing says which frames these are: in a rollout
+    nothing would. Next to all that is to be seen is true, though (but for what rested in one place for most of a clip):
+    strays from other frames teach to doubt whatever a past shows.
     """
-    frame_key, *keys = jax.random.split(key, 3)
-    corrupted = jax.random.bernoulli(frame_key, share, tokens.video.shape[:2])
+    once_key, clip_key, since_key, *keys = jax.random.split(key, 5)
+    clips, frames = tokens.video.shape[:2]
+    once = jax.random.bernoulli(once_key, share / 2, (clips, frames))
+    # A clip forgets from any of its frames on: half of them, on average.
+    since = jax.random.uniform(since_key, (clips, 1), maxval=frames)
+    lasting = jax.random.bernoulli(clip_key, share, (clips, 1)) & (jnp.arange(frames) >= since)
 
     def forget(key, tokens):
-        share_key, place_key = jax.random.split(key)
-        of_frame = jnp.where(corrupted, jax.random.uniform(share_key, corrupted.shape), 0.0)
-        gone = jax.random.uniform(place_key, tokens.shape) < of_frame[..., None]
+        some = lambda key, *rows: _some_places(key, (*rows, tokens.shape[2]))
+        frame_key, clip_key = jax.random.split(key)
+        gone = once[..., None] & some(frame_key, clips, frames) | lasting[..., None] & some(clip_key, clips, 1)
         return jnp.where(gone, usual(tokens), tokens)
 
     return TokenFrame(*map(forget, keys, tokens))
+
+
+def _some_places(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Of the places along the last axis anything from none to all, bool."""
+    share_key, place_key = jax.random.split(key)
+    return jax.random.uniform(place_key, shape) < jax.random.uniform(share_key, (*shape[:-1], 1))
 
 
 def usual(tokens_BTN: jax.Array) -> jax.Array:
