@@ -6,8 +6,9 @@
 `configs/reef_tiny.py:quick` takes a quarter of an hour on `oyster record --source=reef --frames=20000`: hour, weather,
 water and lanterns of a world, and not yet a swimmer.
 
-The world that comes with the package was trained so under earlier rules of the reef, and went on for two hours
-under those of now: README.md beside this file says how ("Pearls that grow where they were"), and what else was tried.
+The world that comes with the package was trained so under earlier rules of the reef, and went on for two and
+a half hours under those of now: README.md beside this file says how ("A jellyfish that is near, and a past that forgets
+for good"), and what else was tried.
 """
 
 from dataclasses import replace
