@@ -267,9 +267,9 @@ def corrupt(key: jax.Array, tokens: TokenFrame, share: float) -> TokenFrame:
     lasting = jax.random.bernoulli(clip_key, share, (clips, 1)) & (jnp.arange(frames) >= since)
 
     def forget(key, tokens):
-        some = lambda key, *rows: _some_places(key, (*rows, tokens.shape[2]))
         frame_key, clip_key = jax.random.split(key)
-        gone = once[..., None] & some(frame_key, clips, frames) | lasting[..., None] & some(clip_key, clips, 1)
+        gone = once[..., None] & _some_places(frame_key, tokens.shape)
+        gone |= lasting[..., None] & _some_places(clip_key, (clips, 1, tokens.shape[2]))
         return jnp.where(gone, usual(tokens), tokens)
 
     return TokenFrame(*map(forget, keys, tokens))
