@@ -156,25 +156,31 @@ def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
     body_error, creature_error: pixels from the true place, nan where it is not seen at all or should not be.
     pearl_recall: the share of ripe pearls that are seen, nan where there is none. pearl_precision: the share of those
       seen that are there, nan where none is seen.
+    object_recall: of body, creature and ripe pearls, one thing as much as the other, the share that is seen.
     """
     flat = video.reshape(-1, *video.shape[2:])
     shape = video.shape[:2]
     shown = reef_sight.scenery(flat)
     curves = {name: shown[:, i].reshape(shape) == match.scene[i] for i, name in enumerate(reef.ATTRIBUTES[:3])}
     things = {"body": reef_sight.swimmer(), "creature": reef_sight.creatures()}
+    there, recalled = match.pearls.sum((-2, -1)), 0
     for name, looks in things.items():
         found = reef_sight.find(flat, looks, shown[:, 0])
         away = np.linalg.norm(found.place.reshape(*shape, 2) - match.places[name], axis=-1)
         seen = found.seen.reshape(shape)
         shows = ((match.places[name] >= 0) & (match.places[name] < SIZE)).all(-1)
-        curves[f"{name}_recall"] = np.where(shows, seen & (away <= NEAR), np.nan)
+        near = shows & seen & (away <= NEAR)
+        curves[f"{name}_recall"] = np.where(shows, near, np.nan)
+        there, recalled = there + shows, recalled + near
         curves[f"{name}_error"] = np.where(seen & shows, away, np.nan)
         if name == "creature":
             curves[name] = np.where(shows, seen & (found.look.reshape(shape) == match.scene.creature), np.nan)
     pearls = reef_sight.find_all(flat, reef_sight.pearl(), shown[:, 0]).reshape(match.pearls.shape)
+    found = (match.pearls & pearls).sum((-2, -1))
+    share = lambda hits, of: np.where(of, hits / np.maximum(of, 1), np.nan)
     for name, of in (("recall", match.pearls), ("precision", pearls)):
-        count = of.sum((-2, -1))
-        curves[f"pearl_{name}"] = np.where(count, (match.pearls & pearls).sum((-2, -1)) / np.maximum(count, 1), np.nan)
+        curves[f"pearl_{name}"] = share(found, of.sum((-2, -1)))
+    curves["object_recall"] = share(recalled + found, there)
     return {name: curve.astype(float) for name, curve in curves.items()}
 
 

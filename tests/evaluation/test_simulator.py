@@ -30,7 +30,7 @@ def test_a_perfect_world_is_perfect(match):
     for name in ("ssim", "ssim_moving"):
         np.testing.assert_allclose(pictures[name], 1, atol=1e-9)
     objects = simulator.object_curves(match.truth.video, match)
-    for name in ("body_recall", "creature_recall", *reef.ATTRIBUTES):
+    for name in ("body_recall", "creature_recall", "object_recall", *reef.ATTRIBUTES):
         assert objects[name].all(), name
     assert objects["body_error"].max() == 0 and objects["creature_error"].max() == 0
     shown = ~np.isnan(objects["pearl_recall"])
@@ -66,6 +66,15 @@ def test_a_frozen_world_and_noise_score_lower(match):
     of_noise, of_frozen = simulator.object_curves(noise, match), simulator.object_curves(frozen, match)
     assert of_noise["body_recall"].max() == 0 and np.nanmax(of_noise["pearl_recall"]) == 0
     assert np.nanmin(of_frozen["pearl_precision"]) < 1
+    assert of_noise["object_recall"].max() == 0
+
+
+def test_all_things_count_alike(match):
+    """Where swimmer and creature should be elsewhere, the pearls are still recalled, each as much as one of them."""
+    pearls = match.pearls.sum((-2, -1))
+    astray = match._replace(places={name: np.zeros_like(place) for name, place in match.places.items()})
+    curves = simulator.object_curves(match.truth.video, astray)
+    np.testing.assert_allclose(curves["object_recall"], pearls / (pearls + 2))
 
 
 def test_a_world_that_greys_or_changes_its_colours_is_told_by_them(match):
