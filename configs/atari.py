@@ -28,7 +28,7 @@ def get_config(variant: str = "full"):
     short = TransformerConfig(layers=2, width=128, heads=4, window=4)
     train = TrainConfig(
         # Small batches of short windows: on few cores more steps teach more than larger ones.
-        video_tokenizer=StageConfig(steps=6000, batch=8, frames=2, learning_rate=2e-3, renew_every=250),
+        video_tokenizer=StageConfig(steps=2000, batch=8, frames=2, learning_rate=2e-3, renew_every=250),
         audio_tokenizer=StageConfig(steps=2500, batch=8, frames=8, learning_rate=2e-3, loud=0.5, renew_every=250),
         latent_action=StageConfig(steps=1500, batch=4, frames=6, learning_rate=2e-3),
         dynamics=StageConfig(steps=1900, batch=2, frames=16, learning_rate=4e-3, optimizer="muon", ema=0.995),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.config import LONGEST_SPECTRUM
-from oyster_jax.models.video_tokenizer import patchify
+from oyster_jax.models.video_tokenizer import patchify, unpatchify
 
 
 def motion_mask(video_BTHWC: jax.Array, threshold: float = 0.06) -> jax.Array:
@@ -16,17 +16,22 @@ def motion_mask(video_BTHWC: jax.Array, threshold: float = 0.06) -> jax.Array:
     return (jnp.maximum(ahead, behind) > threshold).astype(jnp.float32)
 
 
-def motion_weights(video_BTHWC: jax.Array, weight: float, reach: int = 8) -> jax.Array:
+def motion_weights(video_BTHWC: jax.Array, weight: float, patch: int, reach: int = 8) -> jax.Array:
     """How much each pixel counts, float32 [B, T, H, W, 1].
 
     Small moving things are what tokenizers lose first: a ball is one pixel in four thousand. Every pixel weighs 1;
     moving pixels share `weight` times the weight of all frames among them, and a crowd of them within `reach` pixels
-    shares what a lone one has, so that a ball weighs as much as a paddle ten times its size.
+    shares what a lone one has, so that a ball weighs as much as a paddle ten times its size. Half of it goes to all
+    pixels of the patch alike: were it the moving pixels' alone, the ghosts of a ball beside it would cost a fiftieth of
+    the ball, and be drawn.
     """
     moving = motion_mask(video_BTHWC)
     b, t, h, w, _ = moving.shape
     crowd = box_sum(moving.reshape(b * t, h, w, 1), reach).reshape(moving.shape)
     share = moving / (crowd + 2)
+    of_patch = patchify(share, patch)
+    of_patch = jnp.broadcast_to(of_patch.mean(-1, keepdims=True), of_patch.shape)
+    share = (share + unpatchify(of_patch, patch, h, w)) / 2
     return 1 + weight * share / jnp.maximum(share.mean(), 1e-5)
 
 

@@ -10,8 +10,19 @@ def test_a_lone_moving_pixel_weighs_more_than_one_of_a_crowd():
     video = np.zeros((1, 2, 32, 32, 3), np.uint8)
     video[0, 1, 4, 4] = 255  # a ball
     video[0, 1, 20:24, 16:28] = 255  # a wall
-    weights = np.asarray(motion_weights(video, weight=3.0))[0, 1, :, :, 0]
+    weights = np.asarray(motion_weights(video, weight=3.0, patch=8))[0, 1, :, :, 0]
     assert weights[4, 4] > 5 * weights[22, 22] > 5 * weights[0, 31] == 5.0
+
+
+def test_the_patch_of_a_lone_moving_pixel_weighs_as_much_as_the_pixel():
+    """Ghosts of a ball, elsewhere in its patch, are not to be had for nothing."""
+    video = np.zeros((1, 2, 32, 32, 3), np.uint8)
+    video[0, 1, 4, 4] = 255
+    extra = np.asarray(motion_weights(video, weight=3.0, patch=8))[0, 1, :, :, 0] - 1
+    ball, ghosts = extra[4, 4], extra[:8, :8].sum() - extra[4, 4]
+    np.testing.assert_allclose(ball / ghosts, 65 / 63, rtol=1e-5)
+    assert not extra[8:].any() and not extra[:, 8:].any()
+    np.testing.assert_allclose(extra.mean(), 3, rtol=1e-5)
 
 
 def test_a_near_miss_of_a_ball_costs_less_than_a_far_one_and_a_blur_less_than_nothing():

@@ -54,7 +54,7 @@ class LatentActionTask:
         video, audio = batch["video"], batch["audio"]
         out = self.model.apply({"params": params}, video, audio, key, progress)
         after = video[:, 1:]
-        weights = motion_weights(video, self.train.motion_weight)[:, 1:]
+        weights = motion_weights(video, self.train.motion_weight, self.world.latent_action.patch)[:, 1:]
         _, spectra = observe(self.world.latent_action, after, audio[:, 1:])
         sound = jnp.mean((out.sound - spectra) ** 2) / (jnp.mean(spectra**2) + 0.01)
         picture = 100 * picture_loss(out.video, after, weights)

@@ -68,7 +68,7 @@ class VideoTokenizerTask:
     def _loss(self, params, batch, key=None, progress=1.0):
         video, c = batch["video"], self.world.video_tokenizer
         pixels, quantized = self.model.apply({"params": params}, video, key)
-        weights = motion_weights(video, self.train.motion_weight)
+        weights = motion_weights(video, self.train.motion_weight, c.patch)
         loss = picture_loss(pixels, video, weights)
         own = jax.tree.map(lambda x: x[:, :, : c.patches], (quantized.soft, quantized.vector))
         unsteady = steadiness_loss(*own, still_patches(video, c.patch))
