@@ -18,7 +18,7 @@ from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainCon
 from oyster_jax.config_sampling import Randomness, SamplingConfig
 from oyster_jax.errors import OysterError
 
-QUICK = {"video_tokenizer": 2000, "audio_tokenizer": 500, "latent_action": 400, "dynamics": 420}
+QUICK = {"audio_tokenizer": 500, "latent_action": 400, "dynamics": 420}
 
 
 def get_config(variant: str = "full"):

@@ -176,11 +176,11 @@ def object_curves(video: np.ndarray, match: Match) -> dict[str, np.ndarray]:
         if name == "creature":
             curves[name] = np.where(shows, seen & (found.look.reshape(shape) == match.scene.creature), np.nan)
     pearls = reef_sight.find_all(flat, reef_sight.pearl(), shown[:, 0]).reshape(match.pearls.shape)
-    found = (match.pearls & pearls).sum((-2, -1))
+    pearls_recalled = (match.pearls & pearls).sum((-2, -1))
     share = lambda hits, of: np.where(of, hits / np.maximum(of, 1), np.nan)
     for name, of in (("recall", match.pearls), ("precision", pearls)):
-        curves[f"pearl_{name}"] = share(found, of.sum((-2, -1)))
-    curves["object_recall"] = share(recalled + found, there)
+        curves[f"pearl_{name}"] = share(pearls_recalled, of.sum((-2, -1)))
+    curves["object_recall"] = share(recalled + pearls_recalled, there)
     return {name: curve.astype(float) for name, curve in curves.items()}
 
 

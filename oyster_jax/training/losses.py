@@ -22,8 +22,8 @@ def motion_weights(video_BTHWC: jax.Array, weight: float, patch: int, reach: int
     Small moving things are what tokenizers lose first: a ball is one pixel in four thousand. Every pixel weighs 1;
     moving pixels share `weight` times the weight of all frames among them, and a crowd of them within `reach` pixels
     shares what a lone one has, so that a ball weighs as much as a paddle ten times its size. Half of it goes to all
-    pixels of the patch alike: were it the moving pixels' alone, the ghosts of a ball beside it would cost a fiftieth of
-    the ball, and be drawn.
+    pixels of the patch alike: with the moving pixels alone, a ball's pixel in Breakout weighs 300 times what the others
+    of its patch do, and its ghosts are drawn there, since they cost nothing.
     """
     moving = motion_mask(video_BTHWC)
     b, t, h, w, _ = moving.shape
