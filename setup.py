@@ -20,7 +20,7 @@ compiler = [f"{package}; platform_machine == 'x86_64' and sys_platform == 'linux
 notebook = ["nbclient>=0.10,<1", "ipykernel>=6.29,<8"]
 test = [
     "pytest>=8,<10",
-    "pytest-xdist>=3.7,<4",
+    "pytest-xdist>=3.6,<4",
     "scikit-image>=0.25,<0.27",
     "ruff==0.17.6",
     "tensorboard>=2.18,<3",

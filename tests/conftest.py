@@ -47,11 +47,6 @@ MEDIA = MediaSpec(Fraction(15, 2), 1920, height=32, width=48)  # 256 samples a f
 ACTIONS = ActionSpace((ActionFactor("move", ("stay", "left", "right")), ActionFactor("call", ("off", "on"))))
 
 
-def pytest_collection_modifyitems(items):
-    """The file that takes longest begins first: begun last, it would run alone while other cores rest."""
-    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
-
-
 @pytest.fixture(scope="session")
 def config():
     """Windows of 4 frames in 2 layers: the reach is 6 frames. The video decoder's window is 3."""
