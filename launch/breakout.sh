@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The main job: record Breakout with its sound, learn it, roll it out again under actions, and measure.
-# Sized for a quarter of an hour on two quiet cores; FULL=1 records 40,000 frames and trains for an hour of one core's
+# Sized for a quarter of an hour on two quiet cores; FULL=1 records 80,000 frames and trains for an hour of one core's
 # time. GAME=pong does the same with Pong.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash launch/setup.sh sims
 source launch/cpu.sh
 frames=8000 starts=64 config=configs/atari.py:quick
-[ -z "${FULL:-}" ] || frames=40000 starts=256 config=configs/atari.py
+[ -z "${FULL:-}" ] || frames=80000 starts=256 config=configs/atari.py
 game="${GAME:-breakout}"
 run="${1:-runs/$game}"
 oyster=.venv/bin/oyster
