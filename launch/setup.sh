@@ -5,8 +5,8 @@ cd "$(dirname "$0")/.."
 extra="${1:-test}"
 missing=()
 # ViZDoom plays its sound through OpenAL, and is silent without saying so where the library is missing.
-ldconfig -p | grep -q libopenal || missing+=(libopenal1)
-ldconfig -p | grep -q libtcmalloc_minimal || missing+=(libtcmalloc-minimal4)  # for cpu.sh
+ldconfig -p | grep libopenal > /dev/null || missing+=(libopenal1)
+ldconfig -p | grep libtcmalloc_minimal > /dev/null || missing+=(libtcmalloc-minimal4)  # for cpu.sh
 "${PYTHON:-python3}" -c 'import ensurepip' 2> /dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ] && command -v apt-get > /dev/null; then
   sudo="$([ "$(id -u)" = 0 ] || echo sudo)"
