@@ -10,6 +10,8 @@ import numpy as np
 from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.data.dataset import ClipReader, write_json
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows
+from oyster_jax.data.sources import SourceOptions
+from oyster_jax.data.sources.ale_player import FIELDS, Player
 from oyster_jax.errors import OysterError
 from oyster_jax.evaluation import plots
 from oyster_jax.evaluation.ball_games import COURTS, heard_hits, persistence, seen_hits
@@ -17,6 +19,7 @@ from oyster_jax.evaluation.dynamics import controllability, fully_masked_bits, g
 from oyster_jax.evaluation.latent import latent_report
 from oyster_jax.evaluation.lpips import load_lpips
 from oyster_jax.evaluation.page import write_page
+from oyster_jax.evaluation.played import learn_sight, play
 from oyster_jax.evaluation.sync import compare
 from oyster_jax.evaluation.tokenizers import evaluate_tokenizers, picture_report, reconstruct, sound_report
 from oyster_jax.media import write_video
@@ -91,7 +94,7 @@ def evaluate(
         plots.delta_psnr(out / "delta_psnr.png", report["delta_psnr"])
     if reader.info.source in COURTS:
         log("a ball game")
-        report |= _ball_game(world, test, background, COURTS[reader.info.source], out, options)
+        report |= _ball_game(world, test, background, reader.info.source, out, options)
     report = numbers(report)
     write_json(out / "report.json", report)
     films, pictures = [], ["tokenizer.png", "tokenizer_sound.png"]
@@ -182,28 +185,51 @@ def _rollout(
 
 
 def _ball_game(
-    world: World, test: list[dict], background: np.ndarray, court: dict, out: Path, options: EvaluationOptions
+    world: World, test: list[dict], background: np.ndarray, source: str, out: Path, options: EvaluationOptions
 ) -> dict:
     """Whether ball and paddles last, and whether hits sound when they are seen: in truth, through the tokenizers, and
-    in rollouts under true actions, which are as long as the clips."""
+    in rollouts under true actions, which are as long as the clips; and whether they last when the world is played."""
+    court = COURTS[source]
     clips = [Clip(**{n: np.asarray(clip[n])[None] for n in Clip._fields}) for clip in test]
     truth = [(clip["video"], clip["audio"]) for clip in test]
     tokenizer = [[np.asarray(x[0]) for x in reconstruct(world, c.video, c.audio)[:2]] for c in clips]
-    pairs = {"tokenizer": (truth, tokenizer)}
+    pairs, played = {"tokenizer": (truth, tokenizer)}, []
     if "dynamics" in world.params:
         rolled = [replay(world, c, options.context, options.sampling, options.seed) for c in clips]
         pairs["world"] = tuple(zip(*rolled))
         longest = sorted(rolled, key=lambda pair: -len(pair[0][0]))[:3]
         rows = {f"{i}: {n}": v[0] for i, pair in enumerate(longest) for n, v in zip(("truth", "world"), pair)}
+        played = _played(world, test, clips, background, source, options)
+        rows |= {f"{i}: played": film for i, film in enumerate(sorted(played, key=len, reverse=True)[:3])}
         plots.contact_sheet(out / "persistence.png", rows, columns=20, stride=max(1, len(rows["0: truth"]) // 20))
     fps, rate = float(world.config.media.fps), world.config.media.sample_rate
     look = lambda video: seen_hits(video, background, court, fps)
     judge = lambda films: compare([look(v) for v, _ in films], [heard_hits(a, rate) for _, a in films])
     sight = lambda true, made: [(t, m) for (t, _), (m, _) in zip(true, made)]
+    lasting = {n: persistence(sight(*films), background, court, fps) for n, films in pairs.items()}
+    if played:  # otherwise than what happened, so that nothing has a true place
+        told = persistence([(c["video"][options.context :], m) for c, m in zip(test, played)], background, court, fps)
+        lasting["played"] = {thing: {n: by[n] for n in ("there", "seen")} for thing, by in told.items()}
     return {
-        "persistence": {n: persistence(sight(*films), background, court, fps) for n, films in pairs.items()},
+        "persistence": lasting,
         "sync": {"truth": judge(truth)} | {name: judge(made) for name, (_, made) in pairs.items()},
     }
+
+
+def _played(
+    world: World, test: list[dict], clips: list[Clip], background: np.ndarray, source: str, options: EvaluationOptions
+) -> list[np.ndarray]:
+    """Films of the world, played on from the clips' beginnings by the player of the recordings; none where its actions
+    are not the world's, or where the recordings do not tell enough."""
+    if world.config.dynamics.actions != "true" or "truth/ram" not in test[0]:
+        return []
+    field, videos, memory = FIELDS[source], [c["video"] for c in test], [c["truth/ram"] for c in test]
+    sight = learn_sight(videos, memory, background, COURTS[source], field)
+    if sight is None:
+        return []
+    player = lambda: Player(field, world.config.actions.size, SourceOptions().random_share)
+    on = enumerate(clips, options.seed)
+    return [play(world, c, options.context, sight, player(), options.sampling, seed) for seed, c in on]
 
 
 def _starts(reader: ClipReader, clips: np.ndarray, options: EvaluationOptions) -> tuple[list[Clip], np.ndarray]:

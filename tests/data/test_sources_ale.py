@@ -9,6 +9,7 @@ ale_py = pytest.importorskip("ale_py")
 
 from oyster_jax.data.sources import SourceOptions, make_source  # noqa: E402
 from oyster_jax.data.sources import ale as module  # noqa: E402
+from oyster_jax.data.sources.ale_player import FIELDS, Player  # noqa: E402
 from oyster_jax.data.sources.pixels import AreaDownscale  # noqa: E402
 from oyster_jax.errors import OysterError  # noqa: E402
 
@@ -145,7 +146,7 @@ def test_an_episode_is_determined_by_seed_and_index():
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.7, 1.0])
 def test_random_share_is_kept_at_every_moment(share):
-    player = module._Player(module._COURTS["breakout"], 4, share)
+    player = Player(FIELDS["ale:breakout"], 4, share)
     player._sticky = lambda rng: -1
     rng, ram = np.random.default_rng(0), np.zeros(128, np.uint8)
     random = np.array([player(ram, 0, rng) == -1 for _ in range(20000)])
