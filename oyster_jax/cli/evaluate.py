@@ -11,8 +11,9 @@ All write a page, index.html; those of --data and --match have films with sound.
 
 With --data: writes report.json, plots and contact sheets. Tokenizers: PSNR and SSIM, whole and on changed pixels,
 beside the static median frame; log-mel distance; codes in use. Dynamics: bits a frame beside two guessers; ΔPSNR of
-actions. Of Breakout and Pong whether ball and paddles persist, in rollouts as long as the held-out clips, and whether
-hits sound when they are seen: record with --clip_frames=320 for twenty seconds.
+actions. Of Breakout and Pong whether ball and paddles persist, in rollouts as long as the held-out clips, under their
+actions and played on by the recordings' player, and whether hits sound when they are seen: record with
+--clip_frames=320 for twenty seconds.
 
 With --match: rolls a world of the reef out for so many seconds beside the simulator, under the same actions and prompts
 of fresh episodes. Writes match.json, curves over time (curves.json, match.png), sheets and films: PSNR and SSIM, whole
