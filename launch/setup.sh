@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 extra="${1:-test}"
 missing=()
 # ViZDoom plays its sound through OpenAL, and is silent without saying so where the library is missing.
+# (Not grep -q: it stops reading, and with pipefail an ldconfig that is cut short looks like a missing library.)
 ldconfig -p | grep libopenal > /dev/null || missing+=(libopenal1)
 ldconfig -p | grep libtcmalloc_minimal > /dev/null || missing+=(libtcmalloc-minimal4)  # for cpu.sh
 "${PYTHON:-python3}" -c 'import ensurepip' 2> /dev/null || missing+=(python3-venv)

@@ -30,8 +30,8 @@ class Line(NamedTuple):
     slope: float
     offset: float
 
-    def __call__(self, place_2: np.ndarray) -> np.ndarray:
-        return np.clip(np.round(self.slope * place_2[..., self.axis] + self.offset), 1, 255)
+    def __call__(self, place_2: np.ndarray) -> float:
+        return np.clip(np.round(self.slope * place_2[self.axis] + self.offset), 1, 255)
 
 
 class Sight(NamedTuple):
@@ -39,10 +39,10 @@ class Sight(NamedTuple):
 
     background: np.ndarray  # [H, W, 3], the empty court
     regions: dict[str, Region]
-    ball: dict[int, Line]  # by address
-    paddle: dict[int, Line]
-    along: int  # as in `Field`
-    line: int
+    field: Field
+    along: Line  # of the ball, as in `Field`
+    across: Line
+    knob: Line  # of the paddle
 
 
 def learn_sight(
@@ -51,19 +51,11 @@ def learn_sight(
     """From recordings, uint8 [T, H, W, 3] and the memory uint8 [T, 128] of the same frames; None where ball or paddle
     are hardly seen."""
     numbers = np.concatenate(memory).astype(float)
-
-    places = {t: np.concatenate([track(v, background, regions[t]) for v in videos]) for t in ("ball", "paddle")}
-    if min(np.sum(~np.isnan(seen[:, 0])) for seen in places.values()) < ENOUGH:
+    ball, paddle = (np.concatenate([track(v, background, regions[n]) for v in videos]) for n in ("ball", "paddle"))
+    if min(np.sum(~np.isnan(way[:, 0])) for way in (ball, paddle)) < ENOUGH:
         return None
-    lines = lambda thing, *addresses: {a: _fit(places[thing], numbers[:, a]) for a in addresses}
-    return Sight(
-        background,
-        regions,
-        lines("ball", field.along, field.across),
-        lines("paddle", field.knob),
-        field.along,
-        field.line,
-    )
+    along, across = (_fit(ball, numbers[:, address]) for address in (field.along, field.across))
+    return Sight(background, regions, field, along, across, _fit(paddle, numbers[:, field.knob]))
 
 
 def read_memory(sight: Sight, frame: np.ndarray, past: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -73,15 +65,15 @@ def read_memory(sight: Sight, frame: np.ndarray, past: tuple[np.ndarray, np.ndar
     A ball that is not seen goes on as it came until it reaches the paddle's line, next to which it cannot be seen, and
     is then out of play; a paddle that is not seen has stayed.
     """
-    last, earlier = past
+    (last, earlier), field = past, sight.field
     memory = last.copy()
-    ball, paddle = (track(frame[None], sight.background, sight.regions[thing])[0] for thing in ("ball", "paddle"))
-    came = 0 < earlier[sight.along] < last[sight.along] < sight.line
-    for address, line in sight.ball.items():
-        on = np.clip(2.0 * last[address] - earlier[address], 1, 255) if came else 0
-        memory[address] = on if np.isnan(ball[0]) else line(ball)
-    for address, line in sight.paddle.items():
-        memory[address] = last[address] if np.isnan(paddle[0]) else line(paddle)
+    ball, paddle = (track(frame[None], sight.background, sight.regions[n])[0] for n in ("ball", "paddle"))
+    comes = 0 < earlier[field.along] < last[field.along] < field.line
+    for address, line in ((field.along, sight.along), (field.across, sight.across)):
+        unseen = np.clip(2.0 * last[address] - earlier[address], 1, 255) if comes else 0
+        memory[address] = unseen if np.isnan(ball[0]) else line(ball)
+    if not np.isnan(paddle[0]):
+        memory[field.knob] = sight.knob(paddle)
     return memory
 
 
