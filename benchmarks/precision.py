@@ -47,7 +47,8 @@ def int8(world: oyster.World) -> oyster.World:
     tokens = TokenFrame(*(jnp.zeros((b, 1, n), jnp.int32) for n in (d.video_tokens, d.audio_tokens)))
     now, action = jnp.zeros((b, 1), jnp.int32), jnp.zeros((b, 1, len(d.action_sizes)), jnp.int32)
     told = (tokens, None, action, now, oyster.encode_prompt(world), now)
-    init = lambda: int8_dynamics(world.config).init(jax.random.key(0), *told, before=frames_before(tokens))["params"]
+    before = frames_before(tokens, d.look_back)
+    init = lambda: int8_dynamics(world.config).init(jax.random.key(0), *told, before=before)["params"]
     own = world.params["dynamics"]
     quantized = qwix.quantize_params(own, jax.eval_shape(init), allow_extra_params=True)
     return oyster.World(world.params | {"dynamics": own | quantized}, world.config)

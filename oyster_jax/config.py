@@ -327,6 +327,7 @@ class DynamicsConfig:
     video_codes: int = 1000  # *
     audio_codes: int = 1000  # *
     action_sizes: tuple[int, ...] = ()  # *
+    stood: int = 0  # frames, at most, that a token is told to have stood in its place, to count by; 0: it is not told
     code_prior: bool = False  # logits for all codes straight from a prompt's words, see `CodePrior`
     actions: str = "true"  # or "latent": the latent action model's codes
     cotrain_latent: bool = False  # train the latent action model in this stage instead of before it
@@ -340,6 +341,12 @@ class DynamicsConfig:
         check(self.actions in ("true", "latent"), f"dynamics.actions must be 'true' or 'latent', got {self.actions!r}")
         for name in ("action_dropout", "prompt_dropout", "past_dropout", "corruption"):
             check(0 <= getattr(self, name) <= 1, f"dynamics.{name} is a share between 0 and 1")
+        check(self.stood >= 0, f"dynamics.stood is a number of frames, got {self.stood}")
+
+    @property
+    def look_back(self) -> int:
+        """Frames before the present one whose tokens it is told of at once."""
+        return max(self.stood, 2)
 
     @property
     def frame_tokens(self) -> int:

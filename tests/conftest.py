@@ -62,6 +62,7 @@ def config():
             codes=(3, 2), code_dim=4, patch=16, audio_patch=64, encoder=st(3), decoder=st(3)
         ),
         dynamics=DynamicsConfig(
+            stood=3,
             transformer=st(4, kv_heads=1),
             text=TextEncoderConfig(bytes_per_patch=32, tokens=2, width=16, layers=1, heads=2),
             code_prior=True,

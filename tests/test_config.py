@@ -107,6 +107,7 @@ def test_what_does_not_fit_is_named(world, change, message):
         (lambda: StageConfig(events=1.5), "events is a share"),
         (lambda: AudioTokenizerConfig(context=-1), "context"),
         (lambda: DynamicsConfig(corruption=-0.1), "dynamics.corruption"),
+        (lambda: DynamicsConfig(stood=-1), "dynamics.stood"),
         (lambda: SamplingConfig(schedule="linear"), "sampling.schedule"),
         (lambda: TrainConfig(cold_share=1.0), "train.cold_share"),
         (lambda: TrainConfig(motion_weight=-1.0), "train.motion_weight"),

@@ -18,7 +18,7 @@ from oyster_jax.nn.transformer import STTransformer
 from oyster_jax.types import KV, Logits, Past, Prompt, TokenFrame
 
 AROUND = 9  # places that a token of a picture may come from: its own, and those next to it
-LOOK_BACK = 2  # frames before the present one that a hidden token is told of at once, what has just moved among it
+MOVED = 2  # frames before the present one whose pictures a hidden token is told of at once, with what has just moved
 
 
 class Dynamics(nn.Module):
@@ -38,6 +38,8 @@ class Dynamics(nn.Module):
         self.mask_token = table(self, "mask_token", (2, t.width))  # one for each modality
         self.changed = table(self, "changed", (2, t.width))  # a token that is another one than before
         self.place = table(self, "place", (c.frame_tokens, t.width))
+        if c.stood:
+            self.stood = table(self, "stood", (2, c.stood + 1, t.width))
         self.predicting = table(self, "predicting", (t.width,))  # a frame that is not yet part of the past
         self.text = TextEncoder(c.text)
         self.text_whole = dense(t.width, (None, "embed", None), t.dtype, axis=(-2, -1), scale=RESIDUAL)
@@ -133,6 +135,10 @@ class Dynamics(nn.Module):
         # training; told at once, every layer can go into what changes.
         video_before = self.video_before(jnp.where(last.video < 0, c.video_codes, last.video))
         audio_before = self.audio_before(jnp.where(last.audio < 0, c.audio_codes, last.audio))
+        if c.stood:
+            # Counted by attention alone, it takes a layer to count and one more to tell the place next door.
+            video_before += self.stood[0][frames_stood(before.video)]
+            audio_before += self.stood[1][frames_stood(before.audio)]
         if masked is not None:
             video = jnp.where(masked.video[..., None], self.mask_token[0], video)
             audio = jnp.where(masked.audio[..., None], self.mask_token[1], audio)
@@ -151,18 +157,18 @@ class Dynamics(nn.Module):
 
 
 class Steered(nn.Module):
-    """Features of what stood at and around each place of a picture in the last LOOK_BACK frames, times a gate that the
+    """Features of what stood at and around each place of a picture in the last MOVED frames, times a gate that the
     action opens. It could replace `Dynamics.around`, but then the shipped world would have had to be trained anew."""
 
     cfg: DynamicsConfig
 
     @nn.compact
     def __call__(self, before_BTLN: jax.Array, action_BT1D: jax.Array) -> jax.Array:
-        """int32 [B, T, LOOK_BACK, N] and float [B, T, 1, D] to [B, T, N, D]."""
+        """int32 [B, T, L, N], L at least MOVED, and float [B, T, 1, D] to [B, T, N, D]."""
         c, t = self.cfg, self.cfg.transformer
         b, frames, _, n = before_BTLN.shape
         codes = jnp.where(before_BTLN < 0, c.video_codes, before_BTLN)
-        seen = [embed(c.video_codes + 1, t.width // 4, f"before_{i}")(codes[:, :, i]) for i in range(LOOK_BACK)]
+        seen = [embed(c.video_codes + 1, t.width // 4, f"before_{i}")(codes[:, :, i]) for i in range(MOVED)]
         # A product with all nine side by side: on CPUs the gradient of a convolution takes several times as long.
         near = next_door(jnp.concatenate(seen, axis=-1), c, 0).reshape(b, frames, n, -1)
         near = dense(2 * t.width, (None, "mlp"), t.dtype, name="near")(near)
@@ -213,11 +219,19 @@ def leading_action(action_BTA: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.full_like(action_BTA[:, :1], -1), action_BTA[:, :-1]], axis=1)
 
 
-def frames_before(tokens: TokenFrame) -> TokenFrame:
-    """The tokens of the LOOK_BACK frames before each frame, the nearest first, int32 [B, T, LOOK_BACK, N] and
-    [B, T, LOOK_BACK, K]; -1 before the first."""
+def frames_before(tokens: TokenFrame, look_back: int) -> TokenFrame:
+    """The tokens of the L = `look_back` frames before each frame, the nearest first, int32 [B, T, L, N] and
+    [B, T, L, K]; -1 before the first."""
 
     def back(x, frames):
         return jnp.pad(x, ((0, 0), (frames, 0), (0, 0)), constant_values=-1)[:, : x.shape[1]]
 
-    return jax.tree.map(lambda x: jnp.stack([back(x, i + 1) for i in range(LOOK_BACK)], axis=2), tokens)
+    return jax.tree.map(lambda x: jnp.stack([back(x, i + 1) for i in range(look_back)], axis=2), tokens)
+
+
+def frames_stood(before_BTLN: jax.Array) -> jax.Array:
+    """For how many of the frames before, int32 [B, T, N], what stood in a place in the last of them had stood there: L
+    at most, and also where it is not known since when; 0 where there was no frame."""
+    last = before_BTLN[:, :, :1]
+    same = ((before_BTLN == last) | (before_BTLN < 0)) & (last >= 0)
+    return jnp.cumprod(same, axis=2).sum(axis=2)

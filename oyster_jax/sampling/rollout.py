@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import check
 from oyster_jax.models.audio_tokenizer import AudioState, initial_state
-from oyster_jax.models.dynamics import LOOK_BACK, frames_before, leading_action
+from oyster_jax.models.dynamics import frames_before, leading_action
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.video_tokenizer import frame_positions, to_uint8
 from oyster_jax.models.world_model import World
@@ -28,7 +28,7 @@ class RolloutState(NamedTuple):
     position: jax.Array  # int32 [B], frames committed
     active: jax.Array  # bool [B]; a paused session's state stays unchanged to the bit
     prompt: Prompt  # M = 2: the prompt in force, and the null prompt
-    tokens: TokenFrame  # int32 [B, LOOK_BACK, N], [B, LOOK_BACK, K], of the last frames committed; -1 before the first
+    tokens: TokenFrame  # int32 [B, L, N], [B, L, K], of the last L = `look_back` frames committed; -1 before the first
     dynamics: Past  # ring buffers of past K/V, see `sampling.cache`
     video: Past  # the same, of the video decoder
     audio: AudioState  # of the sound decoder
@@ -70,7 +70,7 @@ def init_state(world: World, key: jax.Array, prompt: Prompt | None = None, batch
     """A state before its first frame. Consumes `key` (one typed key, split for the elements)."""
     c = world.config
     prompt = encode_prompt(world) if prompt is None else prompt
-    unknown = lambda tokens: jnp.full((batch, LOOK_BACK, tokens), -1)
+    unknown = lambda tokens: jnp.full((batch, c.dynamics.look_back, tokens), -1)
     spread = lambda x: jnp.copy(jnp.broadcast_to(x, (batch, *x.shape[1:])))  # see `set_prompt`
     return RolloutState(
         key=jax.random.split(key, batch),
@@ -142,7 +142,8 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
     tokens, action = tokenize(world, clip)
     prompts = world.apply("dynamics", clip.prompt, method="read_prompt")
     told = (tokens, None, leading_action(action), position, prompts, clip.prompt_id)
-    _, present = world.apply("dynamics", *told, before=frames_before(tokens), method="features")
+    before = frames_before(tokens, world.config.dynamics.look_back)
+    _, present = world.apply("dynamics", *told, before=before, method="features")
     pixels, video = world.apply("video_tokenizer", tokens.video, position, method="decode")
     sound, audio = world.apply("audio_tokenizer", tokens.audio, method="decode")
     last = clip.prompt_id[:, -1]
@@ -159,8 +160,8 @@ def prefill(world: World, key: jax.Array, clip: Clip) -> tuple[RolloutState, Obs
 
 
 def remember(old: jax.Array, new_BTN: jax.Array) -> jax.Array:
-    """The last LOOK_BACK frames' tokens [B, LOOK_BACK, N], the nearest first, after T frames more."""
-    return jnp.concatenate([new_BTN[:, ::-1], old], axis=1)[:, :LOOK_BACK]
+    """The last L frames' tokens [B, L, N], the nearest first, after T frames more."""
+    return jnp.concatenate([new_BTN[:, ::-1], old], axis=1)[:, : old.shape[1]]
 
 
 def tokenize(world: World, clip: Clip) -> tuple[TokenFrame, jax.Array]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oyster_jax.config import DynamicsConfig
-from oyster_jax.models.dynamics import AROUND, LOOK_BACK, Steered, frames_before, leading_action, next_door
+from oyster_jax.models.dynamics import AROUND, MOVED, Steered, frames_before, frames_stood, leading_action, next_door
 from oyster_jax.sampling.rollout import remember
 from oyster_jax.training.tasks.dynamics import two_streams
 from oyster_jax.types import TokenFrame
@@ -56,10 +56,11 @@ def test_hidden_tokens_move_only_later_frames_of_both_streams(logits, inputs, co
     tokens = inputs["tokens"]._replace(**{modality: x.at[:, CHANGED].set(x[:, CHANGED] // 2)})
     t = config.dynamics.transformer
     last = CHANGED + t.layers * (t.window - 1) + 1  # of a committed frame the tokens before it are told, too
+    counted = last + config.dynamics.look_back - 1  # and for how long they have stood, of random tokens: never long
     for frames in moved(logits, inputs, inputs | {"tokens": tokens}):
         assert (frames[: CHANGED + 1] == 0).all()
         assert (frames[CHANGED + 1 : last + 1] > 1e-4).all()
-        assert (frames[last + 1 :] == 0).all()
+        assert (frames[counted + 1 :] == 0).all()
 
 
 @pytest.mark.parametrize("given", ["video", "audio"])
@@ -93,28 +94,56 @@ def test_a_frame_carries_the_action_that_led_to_it():
     np.testing.assert_array_equal(leading_action(action)[0], [[-1, -1], [0, 1], [2, 3], [4, 5]])
 
 
-def test_what_a_rollout_remembers_is_what_training_tells(inputs):
+@pytest.mark.parametrize("look_back", [2, 5])
+def test_what_a_rollout_remembers_is_what_training_tells(inputs, look_back):
     """The last frames' tokens, the nearest first; -1 where there was none."""
     tokens = inputs["tokens"]
-    before = frames_before(tokens)
+    before = frames_before(tokens, look_back)
     for x, told in zip(tokens, before):
-        kept = jnp.full((len(x), LOOK_BACK, x.shape[2]), -1)
+        kept = jnp.full((len(x), look_back, x.shape[2]), -1)
         for t in range(x.shape[1]):
             np.testing.assert_array_equal(kept, told[:, t])
             kept = remember(kept, x[:, t : t + 1])
-        np.testing.assert_array_equal(kept, x[:, : -LOOK_BACK - 1 : -1])
+        np.testing.assert_array_equal(kept, x[:, : -look_back - 1 : -1])
         np.testing.assert_array_equal(remember(jnp.full_like(kept, -1), x), kept)
+
+
+def test_how_long_a_token_has_stood():
+    """Counted from the frame before backwards, as far as is looked back, which is also what is said where there is
+    nothing to see further back; 0 where there was no frame at all."""
+    tokens = jnp.array([7, 7, 5, 5, 5, 5, 7, 5])[None, :, None]
+    stood = frames_stood(frames_before(TokenFrame(tokens, tokens), 3).video)
+    np.testing.assert_array_equal(stood[0, :, 0], [0, 3, 3, 1, 2, 3, 3, 1])
+
+
+@pytest.mark.parametrize("modality", [0, 1])
+def test_a_frame_hears_how_long_a_token_has_stood(world, inputs, modality):
+    """What is learnt of two frames is told where something has stood for two, and nowhere else, and of sounds too."""
+    name, table = TokenFrame._fields[modality], world.params["dynamics"]["stood"]
+    batch = {n: inputs[n] for n in ("action", "prompt_id", "prompt")}
+
+    def seen(past, table):
+        x = getattr(inputs["tokens"], name).at[:, :CHANGED].set(jnp.array(past)[:, None])
+        tokens, params = inputs["tokens"]._replace(**{name: x}), world.params["dynamics"] | {"stood": table}
+        return two_streams(world.config, params, batch, tokens, inputs["masked"]).video[:, : CHANGED + 1]
+
+    other = table.at[modality, 2].add(jnp.arange(table.shape[-1]))
+    once, twice = (
+        np.abs(seen(past, other) - seen(past, table)).max((0, 2, 3)) for past in ([0, 1, 2, 3], [0, 1, 2, 2])
+    )
+    assert (once == 0).all()
+    assert (twice[:CHANGED] == 0).all() and twice[CHANGED] > 1e-3
 
 
 def test_a_hidden_token_knows_what_stood_next_door_two_frames_before(world, inputs):
     """And of nothing further away."""
     c = world.config.dynamics
     steered = lambda before: Steered(c).apply({"params": world.params["dynamics"]["steered"]}, before, action)
-    before = frames_before(inputs["tokens"]).video
+    before = frames_before(inputs["tokens"], c.look_back).video
     action = jnp.ones((*before.shape[:2], 1, c.transformer.width))
     place = 0  # in a corner of three columns: the third is further away
     other = before.at[:, :, 1, place].set((before[:, :, 1, place] + 1) % c.video_codes)
-    moved = np.abs(np.asarray(steered(other) - steered(before)))[:, LOOK_BACK:].max((0, 1, 3))
+    moved = np.abs(np.asarray(steered(other) - steered(before)))[:, MOVED:].max((0, 1, 3))
     y, x = np.divmod(np.arange(c.video_tokens), c.video_columns)
     near = (np.abs(y - place // c.video_columns) <= 1) & (np.abs(x - place % c.video_columns) <= 1)
     near[c.video_tokens - c.video_shared :] = False  # what patches share is nowhere

@@ -154,7 +154,7 @@ def init_dynamics(world: WorldConfig, key: jax.Array) -> dict:
         prompts = model.read_prompt(jnp.zeros((1, 1, MAX_PROMPT_BYTES), jnp.uint8))
         zero = jnp.zeros((1, t), jnp.int32)
         masked = jax.tree.map(lambda x: x == 0, tokens)
-        return model(tokens, masked, action, zero, prompts, zero, before=frames_before(tokens))
+        return model(tokens, masked, action, zero, prompts, zero, before=frames_before(tokens, c.look_back))
 
     return Dynamics(c).init(key, method=once)["params"]
 
@@ -216,7 +216,7 @@ def two_streams(
     position = frame_positions(batch_size, frames)
     action = leading_action(batch["action"])
     prompts = apply(batch["prompt"], method="read_prompt")
-    before = frames_before(past or tokens)
+    before = frames_before(past or tokens, world.dynamics.look_back)
     committed = (past or tokens, None, action, position, prompts, batch["prompt_id"])
     _, present = apply(*committed, before=before, method="features")
     told = conditions or Conditions(action, batch["prompt_id"], jnp.zeros((batch_size, frames), bool))
@@ -246,7 +246,7 @@ def random_masks(key: jax.Array, tokens: TokenFrame) -> TokenFrame:
         order = jax.random.uniform(key, tokens.shape) - (first[..., None] & (tokens != before[:, :, 0]))
         return jnp.argsort(jnp.argsort(order, axis=-1), axis=-1) < jnp.ceil(ratio * tokens.shape[-1])[..., None]
 
-    return TokenFrame(*map(mask, order_keys, tokens, frames_before(tokens), ratio, first))
+    return TokenFrame(*map(mask, order_keys, tokens, frames_before(tokens, 1), ratio, first))
 
 
 def corrupt(key: jax.Array, tokens: TokenFrame, share: float) -> TokenFrame:
