@@ -52,14 +52,15 @@ def moved(logits, a, b):
 @pytest.mark.parametrize("modality", ["video", "audio"])
 def test_hidden_tokens_move_only_later_frames_of_both_streams(logits, inputs, config, modality):
     """Picture and sound of frame t move picture and sound of t+1 .. t+reach, and nothing else."""
-    x = getattr(inputs["tokens"], modality)
-    tokens = inputs["tokens"]._replace(**{modality: x.at[:, CHANGED].set(x[:, CHANGED] // 2)})
+    x, changed = getattr(inputs["tokens"], modality), 1  # so that there are frames beyond its reach
+    tokens = inputs["tokens"]._replace(**{modality: x.at[:, changed].set(x[:, changed] // 2)})
     t = config.dynamics.transformer
-    last = CHANGED + t.layers * (t.window - 1) + 1  # of a committed frame the tokens before it are told, too
+    last = changed + t.layers * (t.window - 1) + 1  # of a committed frame the tokens before it are told, too
     counted = last + config.dynamics.look_back - 1  # and for how long they have stood, of random tokens: never long
+    assert counted + 1 < FRAMES
     for frames in moved(logits, inputs, inputs | {"tokens": tokens}):
-        assert (frames[: CHANGED + 1] == 0).all()
-        assert (frames[CHANGED + 1 : last + 1] > 1e-4).all()
+        assert (frames[: changed + 1] == 0).all()
+        assert (frames[changed + 1 : last + 1] > 1e-4).all()
         assert (frames[counted + 1 :] == 0).all()
 
 
