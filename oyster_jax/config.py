@@ -12,6 +12,7 @@ from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import check, check_positive
 
 MAX_PROMPT_BYTES = 256  # of UTF-8, in force at a time
+MOVED = 2  # frames before the present one whose pictures a hidden token is told of at once, with what has just moved
 LONGEST_SPECTRUM = 1024  # samples that the sound loss looks at together
 
 
@@ -346,7 +347,7 @@ class DynamicsConfig:
     @property
     def look_back(self) -> int:
         """Frames before the present one whose tokens it is told of at once."""
-        return max(self.stood, 2)
+        return max(self.stood, MOVED)
 
     @property
     def frame_tokens(self) -> int:

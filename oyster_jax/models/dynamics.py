@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from oyster_jax.config import DynamicsConfig
+from oyster_jax.config import MOVED, DynamicsConfig
 from oyster_jax.models.text_encoder import CodePrior, TextEncoder
 from oyster_jax.nn.attention import take
 from oyster_jax.nn.layers import RESIDUAL, dense, embed, table
@@ -18,7 +18,6 @@ from oyster_jax.nn.transformer import STTransformer
 from oyster_jax.types import KV, Logits, Past, Prompt, TokenFrame
 
 AROUND = 9  # places that a token of a picture may come from: its own, and those next to it
-MOVED = 2  # frames before the present one whose pictures a hidden token is told of at once, with what has just moved
 
 
 class Dynamics(nn.Module):
