@@ -27,7 +27,7 @@ class StageConfig:
     frames: int = 8  # T, frames of one training window
     learning_rate: float = 1e-3
     warmup: int = 100
-    schedule: str = "cosine"  # or "wsd": warm-up, stable, linear decay over the last fifth
+    schedule: str = "cosine"  # or "wsd": warm-up, stable, linear decay over the last fifth; or "constant": no decay
     optimizer: str = "adamw"  # or "muon", or "sgd" for tests of exactness
     weight_decay: float = 0.01
     clip_norm: float = 1.0
@@ -43,7 +43,8 @@ class StageConfig:
         check_positive(self, "steps", "batch", "frames", "learning_rate", "log_every", "eval_every", "save_every")
         check(math.isfinite(self.learning_rate), f"learning_rate must be finite, got {self.learning_rate}")
         check(self.warmup >= 0, f"warmup must not be negative, got {self.warmup}")
-        check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
+        known = ("cosine", "wsd", "constant")
+        check(self.schedule in known, f"schedule must be 'cosine', 'wsd' or 'constant', got {self.schedule!r}")
         kinds = ("adamw", "muon", "sgd")
         check(self.optimizer in kinds, f"optimizer must be 'adamw', 'muon' or 'sgd', got {self.optimizer!r}")
         check(self.renew_every >= 0, f"renew_every must not be negative, got {self.renew_every}")

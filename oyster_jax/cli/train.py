@@ -9,8 +9,8 @@
 Stages run in their order: video_tokenizer, audio_tokenizer, latent_action (where the dynamics use it), dynamics. The
 same command resumes where it was stopped; with --export it trains no further, and exports the world as far as it is.
 With --init_from stages begin as those of a trained world, or --init_stage alone; those that --stage leaves out are
-taken over as they are, and dynamics are carried over to a tokenizer that was trained anew. The world is exported to
-WORKDIR/world, logs go to WORKDIR/tensorboard, sample videos to WORKDIR/samples.
+taken over as they are, and dynamics are carried over to a tokenizer that was trained anew, or to a config of more
+layers. The world is exported to WORKDIR/world, logs go to WORKDIR/tensorboard, sample videos to WORKDIR/samples.
 """
 
 from pathlib import Path

@@ -8,14 +8,16 @@ from oyster_jax.config_experiment import StageConfig
 
 
 def schedule(cfg: StageConfig) -> optax.Schedule:
-    """Warm-up, then cosine decay to a tenth, or (`wsd`) a plateau and a linear decay over the last fifth."""
+    """Warm-up, then cosine decay to a tenth, or (`wsd`) a plateau and a linear decay over the last fifth, or none."""
     warmup = min(cfg.warmup, cfg.steps // 2)
     rise = optax.linear_schedule(0.0, cfg.learning_rate, max(warmup, 1))
     if cfg.schedule == "cosine":
         fall = optax.cosine_decay_schedule(cfg.learning_rate, cfg.steps - warmup, alpha=0.1)
         return optax.join_schedules([rise, fall], [warmup])
-    decay = cfg.steps - cfg.steps // 5
     flat = optax.constant_schedule(cfg.learning_rate)
+    if cfg.schedule == "constant":
+        return optax.join_schedules([rise, flat], [warmup])
+    decay = cfg.steps - cfg.steps // 5
     fall = optax.linear_schedule(cfg.learning_rate, 0.0, cfg.steps // 5)
     return optax.join_schedules([rise, flat, fall], [warmup, decay])
 

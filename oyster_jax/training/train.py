@@ -21,6 +21,7 @@ from oyster_jax.errors import OysterError
 from oyster_jax.models.controls import fit_controls, with_previous
 from oyster_jax.models.world_model import SCHEMA, World, save_world, unroll_layers
 from oyster_jax.sampling.rollout import prefill, rollout, tokenize
+from oyster_jax.training.deepen import deepened
 from oyster_jax.training.loop import run_stage
 from oyster_jax.training.tasks import Sample, Task, make_tasks
 from oyster_jax.training.tasks.dynamics import Codebooks
@@ -46,7 +47,8 @@ def train(
     Stages that were finished before are read from their checkpoints; one that was interrupted goes on. With `export`
     nothing is trained: the world is made of what the newest checkpoints hold, of stages that are under way, too.
     init_from: a world whose parameters the stages begin with, where it has them, or `init_stages` alone; of stages that
-    are neither asked for nor finished they are taken as they are. Its dynamics are carried over to other tokenizers.
+    are neither asked for nor finished they are taken as they are. Its dynamics are carried over to other tokenizers and
+    may have fewer layers.
     Raises OysterError for unfit data, config or checkpoints.
     """
     workdir = Path(workdir)
@@ -152,7 +154,8 @@ def trained_parts(stage: str, params: dict) -> dict:
 
 
 def initial_parts(task: Task, init_from: World) -> dict | None:
-    """A world's parameters as those of `task`, the inverse of `trained_parts`; None if the world has none.
+    """A world's parameters as those of `task`, the inverse of `trained_parts`; None if the world has none. Dynamics of
+    fewer layers are `deepened`.
 
     Raises OysterError if the task has others.
     """
@@ -161,6 +164,8 @@ def initial_parts(task: Task, init_from: World) -> dict | None:
     parts = {name: init_from.params.get(name) for name in (wanted if both else [task.name])}
     if None in parts.values():
         return None
+    if "dynamics" in parts:
+        parts["dynamics"] = deepened(parts["dynamics"], wanted["dynamics"] if both else wanted)
     begin = parts if both else parts[task.name]
     name = partial(jax.tree_util.keystr, simple=True, separator=".")
     shapes = lambda tree: {name(path): x.shape for path, x in jax.tree.leaves_with_path(tree)}

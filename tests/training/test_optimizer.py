@@ -19,6 +19,11 @@ def test_wsd_warms_up_holds_and_decays_over_the_last_fifth():
     np.testing.assert_allclose(at, [0, 1, 2, 2, 2, 1, 0], atol=1e-6)
 
 
+def test_constant_holds_to_the_end():
+    rate = schedule(StageConfig(steps=100, warmup=10, learning_rate=2.0, schedule="constant"))
+    np.testing.assert_allclose([float(rate(t)) for t in (0, 5, 10, 50, 100)], [0, 1, 2, 2, 2], atol=1e-6)
+
+
 def test_cosine_falls_to_a_tenth():
     rate = schedule(StageConfig(steps=100, warmup=10, learning_rate=2.0))
     values = np.array([float(rate(t)) for t in range(101)])
