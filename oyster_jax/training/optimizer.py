@@ -8,7 +8,8 @@ from oyster_jax.config_experiment import StageConfig
 
 
 def schedule(cfg: StageConfig) -> optax.Schedule:
-    """Warm-up, then cosine decay to a tenth, or (`wsd`) a plateau and a linear decay over the last fifth, or none."""
+    """Warm-up, then cosine decay to a tenth, or (`wsd`) a plateau and a linear decay over the last fifth, or
+    (`constant`) a plateau to the end."""
     warmup = min(cfg.warmup, cfg.steps // 2)
     rise = optax.linear_schedule(0.0, cfg.learning_rate, max(warmup, 1))
     if cfg.schedule == "cosine":

@@ -10,8 +10,9 @@ from oyster_jax.config_experiment import TrainConfig
 from oyster_jax.errors import OysterError
 from oyster_jax.sampling.rollout import encode
 from oyster_jax.training.deepen import deepened
+from oyster_jax.training.tasks import make_tasks
 from oyster_jax.training.tasks.dynamics import two_streams
-from oyster_jax.training.train import initial_parts, make_tasks
+from oyster_jax.training.train import initial_parts
 
 
 def with_layers(config, layers, **changes):
@@ -38,9 +39,11 @@ def test_a_deeper_model_begins_as_the_shallower_and_all_its_outputs_learn(world,
     was, now = logits(world.config)(world.params["dynamics"]), logits(config)(deep)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), was, now)
     slopes = jax.jit(jax.grad(lambda params: logits(config)(params).video.var()))(deep)["transformer"]
-    for block in set(slopes) - set(world.params["dynamics"]["transformer"]):
-        for part in ("spatial", "temporal"):
-            assert np.abs(slopes[block]["layer_0"][part]["out"]["kernel"]).max() > 0
+    new = set(slopes) - set(world.params["dynamics"]["transformer"])
+    assert len(new) == have * (times - 1)
+    for block in new:
+        for part, adds in (("spatial", "out"), ("temporal", "out"), ("mlp", "down")):
+            assert np.abs(slopes[block]["layer_0"][part][adds]["kernel"]).max() > 0
 
 
 def test_who_has_all_layers_stays_as_it_is(world):
