@@ -27,7 +27,8 @@ class StageConfig:
     frames: int = 8  # T, frames of one training window
     learning_rate: float = 1e-3
     warmup: int = 100
-    schedule: str = "cosine"  # or "wsd": warm-up, stable, linear decay over the last fifth; or "constant": no decay
+    schedule: str = "cosine"  # or "wsd": warm-up, stable, linear decay
+    decay: float = 0.2  # share of a wsd's steps, the last ones, over which its rate falls; 0: it holds to the end
     optimizer: str = "adamw"  # or "muon", or "sgd" for tests of exactness
     weight_decay: float = 0.01
     clip_norm: float = 1.0
@@ -43,12 +44,11 @@ class StageConfig:
         check_positive(self, "steps", "batch", "frames", "learning_rate", "log_every", "eval_every", "save_every")
         check(math.isfinite(self.learning_rate), f"learning_rate must be finite, got {self.learning_rate}")
         check(self.warmup >= 0, f"warmup must not be negative, got {self.warmup}")
-        known = ("cosine", "wsd", "constant")
-        check(self.schedule in known, f"schedule must be 'cosine', 'wsd' or 'constant', got {self.schedule!r}")
+        check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
         kinds = ("adamw", "muon", "sgd")
         check(self.optimizer in kinds, f"optimizer must be 'adamw', 'muon' or 'sgd', got {self.optimizer!r}")
         check(self.renew_every >= 0, f"renew_every must not be negative, got {self.renew_every}")
-        for name in ("loud", "events"):
+        for name in ("decay", "loud", "events"):
             check(0 <= getattr(self, name) <= 1, f"{name} is a share between 0 and 1, got {getattr(self, name)}")
         check(0 <= self.ema < 1, f"ema must lie in [0, 1), got {self.ema}")
 

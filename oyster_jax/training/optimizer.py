@@ -8,19 +8,15 @@ from oyster_jax.config_experiment import StageConfig
 
 
 def schedule(cfg: StageConfig) -> optax.Schedule:
-    """Warm-up, then cosine decay to a tenth, or (`wsd`) a plateau and a linear decay over the last fifth, or
-    (`constant`) a plateau to the end."""
+    """Warm-up, then cosine decay to a tenth, or (`wsd`) a plateau and a linear decay to nothing over the last steps."""
     warmup = min(cfg.warmup, cfg.steps // 2)
     rise = optax.linear_schedule(0.0, cfg.learning_rate, max(warmup, 1))
     if cfg.schedule == "cosine":
         fall = optax.cosine_decay_schedule(cfg.learning_rate, cfg.steps - warmup, alpha=0.1)
         return optax.join_schedules([rise, fall], [warmup])
-    flat = optax.constant_schedule(cfg.learning_rate)
-    if cfg.schedule == "constant":
-        return optax.join_schedules([rise, flat], [warmup])
-    decay = cfg.steps - cfg.steps // 5
-    fall = optax.linear_schedule(cfg.learning_rate, 0.0, cfg.steps // 5)
-    return optax.join_schedules([rise, flat, fall], [warmup, decay])
+    falling = min(round(cfg.decay * cfg.steps), cfg.steps - warmup)
+    fall = optax.linear_schedule(cfg.learning_rate, 0.0, falling)
+    return optax.join_schedules([rise, optax.constant_schedule(cfg.learning_rate), fall], [warmup, cfg.steps - falling])
 
 
 def make_optimizer(cfg: StageConfig) -> optax.GradientTransformation:

@@ -13,15 +13,13 @@ from oyster_jax.training.optimizer import make_optimizer, matrices, schedule
 from oyster_jax.training.tasks.dynamics import init_dynamics
 
 
-def test_wsd_warms_up_holds_and_decays_over_the_last_fifth():
-    rate = schedule(StageConfig(steps=100, warmup=10, learning_rate=2.0, schedule="wsd"))
-    at = [float(rate(t)) for t in (0, 5, 10, 50, 80, 90, 100)]
-    np.testing.assert_allclose(at, [0, 1, 2, 2, 2, 1, 0], atol=1e-6)
-
-
-def test_constant_holds_to_the_end():
-    rate = schedule(StageConfig(steps=100, warmup=10, learning_rate=2.0, schedule="constant"))
-    np.testing.assert_allclose([float(rate(t)) for t in (0, 5, 10, 50, 100)], [0, 1, 2, 2, 2], atol=1e-6)
+@pytest.mark.parametrize(
+    ("decay", "values"),
+    [(0.2, [0, 1, 2, 2, 2, 1, 0]), (1.0, [0, 1, 2, 10 / 9, 4 / 9, 2 / 9, 0]), (0.0, [0, 1] + 5 * [2])],
+)
+def test_wsd_warms_up_holds_and_decays_over_the_share_of_its_steps_that_it_names(decay, values):
+    rate = schedule(StageConfig(steps=100, warmup=10, learning_rate=2.0, schedule="wsd", decay=decay))
+    np.testing.assert_allclose([float(rate(t)) for t in (0, 5, 10, 50, 80, 90, 100)], values, atol=1e-6)
 
 
 def test_cosine_falls_to_a_tenth():
