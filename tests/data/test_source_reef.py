@@ -110,7 +110,8 @@ def test_captions_of_the_restless_leave_things_out_which_then_stay_what_they_wer
             before = scenes[t - 1] if t else scenes[0]
             np.testing.assert_array_equal(scenes[t], np.where(said < 0, before, said))
             full, total = full + (begins and said.min() >= 0), total + begins
-    assert 0.3 < full / total < 0.8
+            assert said.min() >= 0 or said[:3].min() < 0, "time, weather and water together are told with the creature"
+    assert 0.1 < full / total < 0.45
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from oyster_jax.sims.reef_map import OFFSHORE, PEARLS, TILE, TILES
 
 EPISODE_FRAMES = 256
 SCENE_FRAMES, RESTLESS_SCENE_FRAMES = 64, 32  # a scene lasts so long on average
-RESTLESS_SOME = 0.5  # share of a restless player's captions that speak of some attributes only
+RESTLESS_SOME = 0.75  # share of a restless player's captions that speak of some attributes only
 _BAY, _OPEN = (reef.at(place, reef.SEEN) for place in (reef.BAY, reef.OPEN))
 SCENES_OF = {"": _BAY, "open": _OPEN, "both": _BAY + _OPEN}  # by the argument of source `reef`
 
@@ -151,10 +151,16 @@ def _start(key, scenes: tuple = _BAY) -> reef.ReefState:
 
 
 def _said(key, restless: bool) -> jax.Array:
-    """Which attributes a caption speaks of, bool[4]: all; of half of the captions of a restless player any of them."""
+    """Which attributes a caption speaks of, bool[4]: all; of most captions of a restless player any of them.
+
+    Of these, none tells time, weather and water together: which creatures were recorded with all three would be learnt
+    by heart, and no word for another one would be believed.
+    """
     count = len(reef.ATTRIBUTES)
     some = jax.random.bernoulli(key, np.array([RESTLESS_SOME] + count * [0.5]))
-    return jnp.where(restless & some[0], some[1:], jnp.ones(count, bool))
+    left = jax.nn.one_hot(jax.random.randint(jax.random.fold_in(key, 1), (), 0, count - 1), count, dtype=bool)
+    told = some[1:] & ~(left & some[1:count].all())
+    return jnp.where(restless & some[0], told, jnp.ones(count, bool))
 
 
 def _following(key, state: reef.ReefState, said, scenes: tuple) -> reef.Scene:
@@ -172,9 +178,9 @@ def play(
     by side.
 
     idle: nobody plays, all controls are at rest. restless: to learn from, wanderers turn, start and stop after 1 to 8
-    frames, since seen every tenth frame a turn is less well learnt than going on; scenes are half as long, and half of
-    their captions leave something out, which then stays what it was: what all captions say is learnt as a whole, and
-    not part by part.
+    frames, since seen every tenth frame a turn is less well learnt than going on; scenes are half as long, and three in
+    four of their captions leave something out, which then stays what it was: what all captions say is learnt as a
+    whole, and not part by part.
     """
     start_key, key = jax.random.split(key)
 
