@@ -1,27 +1,11 @@
 """The few dense, embedding and norm layers, with the logical axis names that sharding rules read."""
 
-import math
-
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 RESIDUAL = 0.2  # initial variance of what a layer adds: small, so that a deep stack starts close to its input
 
 # Logical axes of weights: layers, embed (model width), heads, head_dim, mlp, vocab; None is never sharded.
-
-
-def _rows_times_matrix(x: jax.Array, kernel: jax.Array, dimensions, **kwargs) -> jax.Array:
-    """`lax.dot_general` of the last axes of x with the first ones of a kernel, as the product of two matrices.
-
-    The kernel's gradient is one, too, then: as a sum over several axes XLA turns one side around for it on a CPU.
-    """
-    summed = len(dimensions[0][0])
-    assert dimensions == ((tuple(range(x.ndim))[-summed:], tuple(range(summed))), ((), ())), dimensions
-    size = math.prod(kernel.shape[:summed])
-    rows, matrix = x.reshape(-1, size), kernel.reshape(size, -1)
-    out = jax.lax.dot_general(rows, matrix, (((1,), (0,)), ((), ())), **kwargs)
-    return out.reshape(x.shape[:-summed] + kernel.shape[summed:])
 
 
 def dense(features, axes: tuple, dtype, *, axis=-1, bias: bool = False, scale: float = 1.0, name: str | None = None):
@@ -32,7 +16,6 @@ def dense(features, axes: tuple, dtype, *, axis=-1, bias: bool = False, scale: f
         use_bias=bias,
         dtype=dtype,
         kernel_init=nn.with_logical_partitioning(nn.initializers.variance_scaling(scale, "fan_in", "normal"), axes),
-        dot_general=_rows_times_matrix,
         bias_init=nn.with_logical_partitioning(
             nn.initializers.zeros, axes[-(1 if isinstance(features, int) else len(features)) :]
         ),
