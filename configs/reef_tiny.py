@@ -4,10 +4,10 @@
     oyster train --config=configs/reef_tiny.py:begin --data=DATA --workdir=DIR/begin
     oyster train --config=configs/reef_tiny.py --data=DATA --workdir=DIR --init_from=DIR/begin/world --stage=dynamics
 
-Whatever layers there are, they first learn the same things, which two do in half the time of four. The world that comes
-with the package was trained for longer, by several such recipes: README.md beside this file says how ("A jellyfish that
-is near, and a past that forgets for good"), how far this one comes ("From nothing, in five hours"), and what else was
-tried.
+A step of two layers takes little more than half of one of four, so what two can learn is learnt by two. The world that
+comes with the package was trained for longer, by several such recipes: README.md beside this file says how ("A
+jellyfish that is near, and a past that forgets for good"), how far this one comes ("From nothing, in five hours"), and
+what else was tried.
 
 `configs/reef_tiny.py:quick` takes a quarter of an hour on `oyster record --source=reef --frames=20000`: hour, weather,
 water and lanterns of a world, and not yet a swimmer.
