@@ -8,8 +8,8 @@ def compiler_options(platform: str | None = None) -> dict[str, str]:
 
     On a CPU neither matrix products nor sums are left to YNNPACK, which is XLA's choice. With Eigen's products of the
     few rows of a frame a step took 0.89, 0.90 and 0.96 of the time, in three runs by turns on two cores; with XLA's own
-    sums, at 16 sessions, 0.96 again. Made for programs of playing, which sum some thousand terms at most: a mean of
-    150,000 numbers is off by 1e-5 of itself, with YNNPACK by 1e-7.
+    sums, at 16 sessions, 0.96 again. A training step of the reef's dynamics takes 0.87 of the time; of its tokenizers
+    1.00 to 1.06. A mean of 150,000 numbers is off by 1e-5 of itself then, with YNNPACK by 1e-7.
     """
     platform = platform or jax.default_backend()
     return {"xla_cpu_experimental_ynn_fusion_type": ""} if platform == "cpu" else {}

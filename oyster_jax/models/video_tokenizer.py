@@ -26,9 +26,10 @@ def unpatchify(x_BTNP: jax.Array, patch: int, height: int, width: int) -> jax.Ar
     return x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(b, t, height, width, -1)
 
 
-def frame_positions(batch: int, frames: int) -> jax.Array:
-    """int32 [B, T]: the frame numbers of clips that begin at frame 0."""
-    return jnp.broadcast_to(jnp.arange(frames), (batch, frames))
+def frame_positions(batch: int, frames: int) -> np.ndarray:
+    """int32 [B, T]: the frame numbers of clips that begin at frame 0. A constant to XLA, as what comes of it then is:
+    asked to count by itself, it takes the sines of rotary embeddings anew for each token and head that they turn."""
+    return np.broadcast_to(np.arange(frames, dtype=np.int32), (batch, frames))
 
 
 class VideoTokenizer(nn.Module):

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from oyster_jax.compiler import compiler_options
 from oyster_jax.config import MediaSpec
 from oyster_jax.distributed.mesh import batch_sharding, put_batch, replicated, shardings
 from oyster_jax.errors import OysterError
@@ -67,6 +68,7 @@ def shard_train_step(task: Task, mesh: Mesh):
         in_shardings=(laid, batch_sharding(mesh), replicated(mesh)),
         out_shardings=(laid, replicated(mesh)),
         donate_argnums=0,
+        compiler_options=compiler_options(mesh.devices.flat[0].platform),
     )
     return init, step, laid
 
