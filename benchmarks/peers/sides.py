@@ -127,6 +127,7 @@ def train_ours(task, world, clip) -> dict:
     import flax.linen as nn
     import jax
 
+    import oyster_jax as oyster
     from oyster_jax.sampling.rollout import tokenize
     from oyster_jax.training.loop import init_state, make_train_step
 
@@ -139,7 +140,8 @@ def train_ours(task, world, clip) -> dict:
 
     def build(step, *args):
         state = jax.jit(lambda key: nn.unbox(init_state(task, key)))(key)
-        return stepper(jax.jit(step, donate_argnums=0).lower(state, *args).compile(), state, *args)
+        program = jax.jit(step, donate_argnums=0).lower(state, *args).compile(oyster.compiler_options())
+        return stepper(program, state, *args)
 
     return {
         "raw": lambda: build(lambda state, world, clip: step(state, encode(world, clip), key), world, clip),
