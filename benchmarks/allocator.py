@@ -23,6 +23,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
+from oyster_jax.compiler import compiler_options
 from oyster_jax.config_dict import from_dict
 from oyster_jax.config_experiment import ExperimentConfig, resolve
 from oyster_jax.sims import reef
@@ -61,7 +62,7 @@ def measure(experiment: ExperimentConfig, steps: int) -> dict:
     """A step's seconds, page faults and the kernel's share of its CPU time in this process."""
     task, batch = dynamics(experiment)
     state = nn.unbox(jax.jit(lambda key: init_state(task, key))(jax.random.key(0)))
-    step = jax.jit(make_train_step(task), donate_argnums=0)
+    step = jax.jit(make_train_step(task), donate_argnums=0, compiler_options=compiler_options())
     state, _ = jax.block_until_ready(step(state, batch, jax.random.key(1)))
     seconds, before = [], resource.getrusage(resource.RUSAGE_SELF)
     for _ in range(steps):

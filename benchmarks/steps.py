@@ -21,9 +21,10 @@ import numpy as np
 from absl import app, flags
 
 import oyster_jax as oyster
-from oyster_jax.data.pipeline import WindowOptions, open_clips, windows
+from oyster_jax.data.pipeline import open_clips
 from oyster_jax.evaluation.dynamics import controllability
 from oyster_jax.evaluation.metrics import changed_mask, log_mel_distance, psnr
+from oyster_jax.evaluation.report import EvaluationOptions, random_starts
 from oyster_jax.sampling import maskgit, rollout
 from oyster_jax.types import Clip, TokenFrame
 
@@ -68,10 +69,11 @@ def bits(world: oyster.World, clip: Clip, settings: oyster.SamplingConfig) -> tu
     return video.sum(0), audio.sum(0)
 
 
-def quality(world: oyster.World, clips: list[Clip], sampling: oyster.SamplingConfig, seed: int) -> dict:
-    """Everything but the time."""
+def quality(world: oyster.World, starts: tuple, sampling: oyster.SamplingConfig, seed: int) -> dict:
+    """Everything but the time. starts: what `random_starts` gives."""
+    clips, groups = starts
     cost = [bits(world, clip, sampling) for clip in clips]
-    told, heard, changed, distance = [], [], [], []
+    changed, distance = [], []
     play = jax.jit(
         lambda w, k, clip, a: oyster.rollout(w, oyster.prefill(w, k, clip.first(CONTEXT))[0], a, sampling)[1]
     )
@@ -80,11 +82,10 @@ def quality(world: oyster.World, clips: list[Clip], sampling: oyster.SamplingCon
         obs = jax.device_get(play(world, jax.random.fold_in(jax.random.key(seed), i), clip, action))
         truth, made = np.asarray(clip.video[:, CONTEXT:]), obs.video.swapaxes(0, 1)
         mask = np.stack([changed_mask(t, np.median(v, axis=0)) for t, v in zip(truth, np.asarray(clip.video))])
-        told.append(made)
         changed.append(psnr(truth, made, mask))
         heard = zip(np.asarray(clip.audio[:, CONTEXT:]), obs.audio.swapaxes(0, 1))
         distance += [log_mel_distance(a, b, world.config.media.sample_rate) for a, b in heard]
-    gain = controllability(world, clips, CONTEXT, (1, 4, 8), sampling, seed)
+    gain = controllability(world, clips, CONTEXT, (1, 4, 8), sampling, seed, groups=groups)
     gain = {h.split("_")[1]: [round(g[k], 2) for k in ("mean", "low", "high")] for h, g in gain.items()}
     video, audio = (np.concatenate([np.asarray(c[i]) for c in cost]).mean() for i in (0, 1))
     return {
@@ -120,9 +121,8 @@ def main(_):
     if v.prompt_guidance is not None:
         base = replace(base, guidance=replace(base.guidance, prompt=v.prompt_guidance))
     settings = {n: replace(base, video_steps=n, audio_steps=n) for n in v.steps}
-    options = WindowOptions(CONTEXT + FUTURE, BATCH, seed=v.seed, arrays=("video", "audio", "action"), repeat=True)
-    batches = windows(reader, reader.split("held_out"), options)
-    clips = [Clip(**{n: jnp.asarray(b[n]) for n in Clip._fields}) for b, _ in zip(batches, range(v.starts // BATCH))]
+    options = EvaluationOptions(starts=v.starts, context=CONTEXT, horizons=(FUTURE,), batch=BATCH, seed=v.seed)
+    starts = random_starts(reader, reader.split("held_out"), options)
     runs = {n: answer(world, s) for n, s in settings.items()}
     times = {n: [] for n in settings}
     for turn in range(v.turns + 1):
@@ -132,7 +132,7 @@ def main(_):
     for n, sampling in settings.items():
         named = {"benchmark": "steps", "world": v.world, "steps": n, "starts": v.starts}
         named |= {"prompt_guidance": base.guidance.prompt, "ms": round(1e3 * median(times[n]), 1)}
-        print(json.dumps(named | quality(world, clips, sampling, v.seed)), flush=True)
+        print(json.dumps(named | quality(world, starts, sampling, v.seed)), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,21 @@ flags.DEFINE_string(
 flags.DEFINE_string("out", None, "data folder to write", flag_values=FLAGS)
 flags.DEFINE_integer("frames", None, "frames to record (video files: default all)", 1, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "seed of the players and of the simulator", 0, 2**31 - 1, flag_values=FLAGS)
-flags.DEFINE_string("fps", None, "frames a second, such as 15 or 35/4 (default: the source's own)", flag_values=FLAGS)
+flags.DEFINE_string(
+    "fps", None, "frames a second, such as 15 or 35/4 (default: the source's own; films: 15)", flag_values=FLAGS
+)
 flags.DEFINE_integer("size", None, "height and width in pixels (default: 64)", 8, flag_values=FLAGS)
-flags.DEFINE_integer("sample_rate", None, "sound samples a second (default: the source's own)", 1, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "sample_rate",
+    None,
+    "sound samples a second (default: the source's own; films: 1,024 a frame)",
+    1,
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
     "policy",
     None,
-    "who plays (default: the source's own): 'random'; in the reef 'restless', who turns more often, and half of whose "
+    "who plays (default: the source's own): 'random'; in the reef 'restless', who turns more often, and most of whose "
     "captions leave something out, which stays what it was",
     flag_values=FLAGS,
 )

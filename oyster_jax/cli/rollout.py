@@ -95,7 +95,7 @@ def parse_event(text: str, fps, frames: int) -> tuple[int, str]:
 
 
 def held_out_clip(folder: str, world, seed: int):
-    """The first frames of a held-out episode, as many as the dynamics' window, as a batch of one."""
+    """A random window of a held-out clip (of any, where none is), as long as the dynamics' own, as a batch of one."""
     import jax.numpy as jnp
     import numpy as np
 

@@ -4,13 +4,15 @@
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/hidden --config.dynamics.actions=latent
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout --stage=video_tokenizer
-  oyster train --config=configs/reef_tiny.py --data=data_mine --workdir=runs/mine --init_from=reef --stage=dynamics
+  oyster train --config=configs/reef_tiny.py --config.dynamics.stood=0 --data=data_reef --workdir=runs/on \
+      --init_from=reef --stage=dynamics
 
 Stages run in their order: video_tokenizer, audio_tokenizer, latent_action (where the dynamics use it), dynamics. The
 same command resumes where it was stopped; with --export it trains no further, and exports the world as far as it is.
-With --init_from stages begin as those of a trained world, or --init_stage alone; those that --stage leaves out are
-taken over as they are, and dynamics are carried over to a tokenizer that was trained anew, or to a config of more
-layers. The world is exported to WORKDIR/world, logs go to WORKDIR/tensorboard, sample videos to WORKDIR/samples.
+With --init_from stages begin as those of a trained world, or --init_stage alone (where others are finished in WORKDIR
+already, to stay what they are); those that --stage leaves out are taken over as they are, and dynamics are carried over
+to a tokenizer that was trained anew, or to a config of more layers. The world is exported to WORKDIR/world, logs go to
+WORKDIR/tensorboard, sample videos to WORKDIR/samples.
 """
 
 from pathlib import Path

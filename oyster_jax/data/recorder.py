@@ -1,6 +1,6 @@
 """Plays a source into a data folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +20,9 @@ def record(
 ) -> DatasetInfo:
     """Records `frames` frames (None: all that the source has) into `folder` and returns what the folder now holds.
 
-    A folder that already holds a part of the same recording is continued. `progress` is called with the number of
-    frames added. Whatever ends the recording early, the shards already listed stay whole.
+    A folder that already holds a part of the same recording is continued, with its next episode; a film that `frames`
+    had cut goes on where that was. `progress` is called with the number of frames added. Whatever ends the recording
+    early, the shards already listed stay whole.
     """
     if frames is None and source.episodes is None:
         raise OysterError(f"source {source.name} never ends: say how many frames to record")
@@ -29,11 +30,14 @@ def record(
     with DatasetWriter(folder, info) as writer:
         total, episode = writer.info.frames, writer.info.next_episode
         progress(total)
+        start = 0
+        if source.episodes is not None and episode and (frames is None or total < frames):
+            episode -= 1
+            start = sum(n for s in writer.info.shards for n, e in zip(s.frames, s.episodes) if e == episode)
         while (frames is None or total < frames) and (source.episodes is None or episode < source.episodes):
-            start = 0
-            for clip in source.episode(episode, clip_frames):
+            for clip in after(source.episode(episode, clip_frames), start):
                 if frames is not None:
-                    clip = cut(clip, frames - total)
+                    clip = cut(clip, 0, frames - total)
                 for prompt in clip.prompts:
                     prompt_bytes(prompt)  # a caption over the limit must not reach a record
                 length = len(clip.video)
@@ -42,7 +46,7 @@ def record(
                 progress(length)
                 if total == frames:
                     break
-            episode += 1
+            episode, start = episode + 1, 0
             done = total == frames or episode == source.episodes
             writer.end_episode(source.notes(), last=done)
         if writer.info.frames == 0:
@@ -50,13 +54,23 @@ def record(
         return writer.info
 
 
-def cut(clip: RawClip, frames: int) -> RawClip:
-    """The first `frames` frames of a clip, or the whole clip if it is shorter."""
+def after(clips: Iterable[RawClip], frames: int) -> Iterator[RawClip]:
+    """What comes after the first `frames` frames of an episode's clips."""
+    for clip in clips:
+        length = len(clip.video)
+        if length > frames:
+            yield cut(clip, frames, length)
+        frames = max(0, frames - length)
+
+
+def cut(clip: RawClip, start: int, stop: int) -> RawClip:
+    """Frames `start` to `stop` of a clip, or those of them that it has."""
+    part = slice(start, stop)
     return replace(
         clip,
-        video=clip.video[:frames],
-        audio=clip.audio[:frames],
-        action=clip.action[:frames],
-        prompt_id=None if clip.prompt_id is None else clip.prompt_id[:frames],
-        truth={k: v[:frames] for k, v in clip.truth.items()},
+        video=clip.video[part],
+        audio=clip.audio[part],
+        action=clip.action[part],
+        prompt_id=None if clip.prompt_id is None else clip.prompt_id[part],
+        truth={k: v[part] for k, v in clip.truth.items()},
     )

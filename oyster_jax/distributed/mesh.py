@@ -27,6 +27,8 @@ BATCH = PartitionSpec(("data", "fsdp"))  # the first axis of every batch
 def make_mesh(cfg: MeshConfig = MeshConfig(), devices: list | None = None) -> Mesh:
     """A mesh over `devices` (default: all); raises OysterError if the axes do not multiply to their number."""
     devices = jax.devices() if devices is None else devices
+    if cfg.context != 1:
+        raise OysterError(f"nothing is split over the mesh axis context yet: leave it at 1, not {cfg.context}")
     sizes = np.array(cfg.sizes)
     known = int(np.prod(sizes[sizes > 0]))
     if (sizes == -1).sum() > 1 or len(devices) % known:

@@ -76,7 +76,7 @@ def evaluate_directing(
     report = followed(Observation(*(np.concatenate(x) for x in zip(*made))), np.array(asked))
     log("images")
     kept, films = _from_images(world, prompts, scenes, rng, key, options.seed)
-    report["image_psnr"] = float(np.mean(kept))
+    report["image_psnr"] = float(np.mean(kept[:IMAGES]))
     report["options"] = {f.name: getattr(options, f.name) for f in fields(options) if f.name != "sampling"}
     report = numbers(report)
     out = Path(out)
@@ -144,7 +144,8 @@ def frames_until_followed(curves: dict[str, np.ndarray], scene: reef.Scene) -> d
     for asked, good in zip(scenes, right):
         changes = [*np.flatnonzero((asked[1:] != asked[:-1]).any(-1)) + 1, len(asked)]
         for begin, end in pairwise(changes):
-            settled = [k for k in range(end - begin) if good[begin + k : min(begin + k + SETTLED, end)].all()]
+            last = max(1, end - begin - SETTLED + 1)
+            settled = [k for k in range(last) if good[begin + k : min(begin + k + SETTLED, end)].all()]
             waits.append(settled[0] if settled else None)
     kept = [w for w in waits if w is not None]
     return {

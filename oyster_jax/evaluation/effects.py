@@ -53,7 +53,7 @@ def effects(
     Raises OysterError for a world that is not of the reef.
     """
     check_reef(world)
-    start_key, key = jax.random.split(jax.random.key(seed))
+    start_key, key = jax.random.split(source.fresh_key(seed))
     moments = fresh_moments(start_key, starts, world.config.dynamics.transformer.window, scenes)
     begun, _ = jax.jit(prefill)(world, key, opening(moments.played, moments.played.video.shape[1]))
     asked = scene_index(moments.state.scene)

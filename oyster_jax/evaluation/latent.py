@@ -9,9 +9,9 @@ def latent_report(codes: np.ndarray, controls: np.ndarray, sizes: tuple[int, ...
     """Codes [X, factors] against true controls [X, C] of the same transitions, whose `names` come with their sizes.
 
     Codes in use. Where controls are known: each control guessed from the code (the commonest of each code, fitted on
-    one half and judged on the other) against always guessing the commonest; normalised mutual information; and how
-    often a map from controls to codes, fitted on the first half's labels, names the code that was inferred, against
-    always the commonest code.
+    one half and judged on the other) against always guessing the commonest; normalised mutual information, beside what
+    the same codes in random order have of it (many codes say something by chance); and how often a map from controls
+    to codes, fitted on the first half's labels, names the code that was inferred, against always the commonest code.
     """
     half = len(codes) // 2
     joint_code = np.ravel_multi_index(codes.T, sizes)
@@ -21,14 +21,16 @@ def latent_report(codes: np.ndarray, controls: np.ndarray, sizes: tuple[int, ...
     report["controls"] = {}
     for i, (name, size) in enumerate(names.items()):
         control = controls[:, i]
-        table = np.zeros((int(np.prod(sizes)), size))
+        table, by_chance = (np.zeros((int(np.prod(sizes)), size)) for _ in range(2))
         np.add.at(table, (joint_code[:half], control[:half]), 1)
+        np.add.at(by_chance, (np.random.default_rng(0).permutation(joint_code[:half]), control[:half]), 1)
         commonest = np.bincount(control[:half], minlength=size).argmax()
         guess = np.where(table.sum(1) > 0, table.argmax(1), commonest)[joint_code[half:]]
         report["controls"][name] = {
             "accuracy": float((guess == control[half:]).mean()),
             "majority": float((control[half:] == commonest).mean()),
             "mutual_information_share": mutual_information_share(table),
+            "mutual_information_by_chance": mutual_information_share(by_chance),
         }
     tables = fit_controls(codes[:half], controls[:half], sizes, tuple(names.values()))
     named = predict_codes(tables, controls[half:])

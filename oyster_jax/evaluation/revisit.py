@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.config_sampling import SamplingConfig
-from oyster_jax.data.sources.reef import Frames
+from oyster_jax.data.sources.reef import Frames, fresh_key
 from oyster_jax.evaluation.metrics import bootstrap, psnr
 from oyster_jax.evaluation.reef_episodes import check_reef, opening, scene_index, scene_prompts
 from oyster_jax.evaluation.tokenizers import reconstruct
@@ -73,7 +73,7 @@ def revisit(
     Raises OysterError for a world that is not of the reef.
     """
     check_reef(world)
-    trip_key, key = jax.random.split(jax.random.key(seed))
+    trip_key, key = jax.random.split(fresh_key(seed))
     trips = make_trips(trip_key, worlds, context)
     state, _ = jax.jit(prefill)(world, key, opening(trips.played, context))
     asked = scene_index(jax.tree.map(lambda x: x[:, 0], trips.played.state.scene))

@@ -88,7 +88,7 @@ def play_match(world: World, options: MatchOptions = MatchOptions()) -> Match:
     """
     check_reef(world)
     frames = round(options.seconds * world.config.media.fps)
-    keys = jax.random.split(jax.random.key(options.seed), options.worlds + 1)
+    keys = jax.random.split(source.fresh_key(options.seed), options.worlds + 1)
     length, given = options.context + frames, options.context
     asked = options.scenes
     played = jax.device_get(jax.lax.map(lambda key: source.play(key, 0.5, length, asked, options.idle), keys[1:]))
@@ -286,8 +286,8 @@ def evaluate_match(
     report = {name: {k: summary(v, fps) for k, v in own.items()} for name, own in curves.items()}
     log("sight and sound")
     report["sync"] = {name: sync(*observed) for name, observed in shown.items()}
-    # By chance: what is seen in one episode, and what is heard in another.
-    report["sync"]["chance"] = sync(match.truth.video, np.roll(match.truth.audio, 1, axis=0))
+    if options.worlds > 1:  # what is seen in one episode, and what is heard in another
+        report["sync"]["chance"] = sync(match.truth.video, np.roll(match.truth.audio, 1, axis=0))
     log("what each action does")
     report["effects"] = effects(world, MOMENTS * options.worlds, options.seed, options.sampling, options.scenes)
     if options.place == "open":

@@ -105,7 +105,7 @@ def load(folder: str | Path) -> World:
     from safetensors.numpy import load as load_safetensors
 
     name, folder = str(folder), Path(folder)
-    if name in shipped() and not folder.exists():
+    if name in shipped() and not (folder / WORLD_FILE).exists():
         folder = SHIPPED / name
     try:
         info = json.loads((folder / WORLD_FILE).read_text())

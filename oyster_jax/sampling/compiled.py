@@ -103,6 +103,7 @@ def compile_reset(
         if not from_image:
             return run(world, key, raw)
         check_image(world, image)
+        check(image.shape[:-3] in ((), (batch,)), f"{image.shape[0]} images for {batch} sessions")
         return run(world, key, raw, jnp.broadcast_to(image, (batch, *image.shape[-3:])))
 
     return begin

@@ -52,10 +52,6 @@ def _paint(picture, colour, alpha):
 _MAP_Y, _MAP_X = np.mgrid[: TILES.shape[0] * TILE, : TILES.shape[1] * TILE].astype(np.float32) + 0.5
 
 
-def _centres(kinds: str) -> np.ndarray:
-    return np.argwhere(np.isin(TILES, list(kinds)))[:, ::-1] * TILE + TILE / 2
-
-
 def _far(kinds: str, x: float = 0, y: float = 0) -> np.ndarray:
     """How far each of the map's pixels is from a point of its tile, (x, y) from the centre, if it is of these kinds."""
     dx, dy = _MAP_X % TILE - TILE / 2 - x, _MAP_Y % TILE - TILE / 2 - y

@@ -20,7 +20,7 @@ class Logger:
         self.samples = workdir / "samples"
         if active:
             self.samples.mkdir(parents=True, exist_ok=True)
-            self.writer = SummaryWriter(str(workdir / "tensorboard" / stage), purge_step=start)
+            self.writer = SummaryWriter(str(workdir / "tensorboard" / stage), purge_step=start + 1)
             self.bar = tqdm(total=steps, initial=start, desc=stage, unit="step", dynamic_ncols=True)
 
     def advance(self, step: int, frames_per_second: float | None = None, metrics: dict | None = None) -> None:

@@ -210,7 +210,7 @@ class Divergence:
         self._recent.append(jnp.where(jnp.isfinite(metrics["gradient_norm"]), metrics["loss"], jnp.nan))
 
     def check(self, step: int) -> None:
-        """Raises OysterError if a loss since the last check is not finite, or ten times the first one."""
+        """Raises OysterError if a loss since the last check is not finite, or the last one is far above the first."""
         losses = np.array(jax.device_get(self._recent))
         self._recent = []
         if not len(losses):
@@ -220,5 +220,6 @@ class Divergence:
             kept = f"step {self.checkpoints.latest}" if self.checkpoints.latest is not None else "none yet"
             raise OysterError(
                 f"{self.name} diverged before step {step} (loss {losses[-1]:g}, at first {self.first:g}); the last "
-                f"good checkpoint is kept ({kept}): lower the learning rate and run again"
+                f"good checkpoint is kept ({kept}): begin anew at a lower learning rate in another workdir, or go on "
+                "there from what --export makes of it (--init_from)"
             )

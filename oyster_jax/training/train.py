@@ -105,7 +105,8 @@ def _run(
         "stage": _lasting(task),
         "workers": experiment.train.workers,
         "seed": experiment.seed,
-        "data": {"source": reader.info.source, "seed": reader.info.seed, "frames": reader.info.frames},
+        "data": {name: getattr(reader.info, name) for name in ("source", "recipe", "seed", "frames")}
+        | {"clips": len(reader)},
     }
     if origin:
         config["init_from"] = origin

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from oyster_jax.data.sources import SourceOptions, make_source
-from oyster_jax.data.sources.reef import EPISODE_FRAMES, SCENES_OF, _clip, _start, play
+from oyster_jax.data.sources.reef import EPISODE_FRAMES, SCENES_OF, _clip, _start, fresh_key, play
 from oyster_jax.errors import OysterError
 from oyster_jax.sims import reef
 from oyster_jax.sims.reef_map import FREE, SAMPLES, TILE
@@ -35,6 +35,14 @@ def test_clips_join_into_the_episode(source, episodes):
     assert whole.video.dtype == np.uint8 and whole.audio.dtype == np.float32 and whole.action.dtype == np.int32
     assert np.abs(whole.audio).max() <= 1
     source.actions.check(whole.action)
+
+
+def test_fresh_episodes_are_none_that_a_recording_has():
+    """`split` and `fold_in` give the same keys: of one root, the first fresh episode would be the second recorded."""
+    numbers = lambda keys: {tuple(key) for key in np.asarray(jax.random.key_data(keys)).reshape(-1, 2).tolist()}
+    recorded = numbers(jax.vmap(lambda i: jax.random.fold_in(jax.random.key(SEED), i))(np.arange(5000)))
+    assert numbers(jax.random.split(jax.random.key(SEED), 9)) <= recorded
+    assert not numbers(jax.random.split(fresh_key(SEED), 5000)) & recorded
 
 
 def test_seed_and_index_decide_everything(episodes):

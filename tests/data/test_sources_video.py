@@ -7,6 +7,8 @@ import pytest
 
 av = pytest.importorskip("av")
 
+from oyster_jax.data.pipeline import open_clips  # noqa: E402
+from oyster_jax.data.recorder import record  # noqa: E402
 from oyster_jax.data.sources import SourceOptions, make_source  # noqa: E402
 from oyster_jax.errors import OysterError  # noqa: E402
 
@@ -123,6 +125,22 @@ def test_files_are_episodes_in_order_and_repeatable(tmp_path):
         np.testing.assert_array_equal(a, b)
     clip = next(source.episode(1, 4))
     assert clip.action.shape == (4, 0) and clip.action.dtype == np.int32 and clip.prompts == ("",)
+
+
+def test_a_film_that_was_cut_goes_on_where_that_was(tmp_path):
+    for name in "ab":
+        film(tmp_path / f"{name}.mp4", flash=0.3)
+    source = make_source(f"video:{tmp_path / '*.mp4'}", SourceOptions())
+    for frames in (20, 50, None, None):  # within the first film, within the second, all of both, nothing left to do
+        info = record(source, tmp_path / "data", frames, clip_frames=16)
+    assert info.frames == 60
+    reader = open_clips(tmp_path / "data")
+    for episode in (0, 1):
+        parts = [reader[i] for i in np.flatnonzero(reader.episodes == episode)]
+        starts = [meta["start"] for meta, _ in parts]
+        assert starts == [sum(len(arrays["video"]) for _, arrays in parts[:i]) for i in range(len(parts))]
+        whole = next(source.episode(episode, 64))
+        np.testing.assert_array_equal(np.concatenate([arrays["video"] for _, arrays in parts]), whole.video)
 
 
 @pytest.mark.parametrize(

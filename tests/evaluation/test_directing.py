@@ -77,11 +77,12 @@ def test_a_world_of_something_else_is_refused(world, tmp_path):
 
 def test_a_prompt_is_followed_from_the_first_frame_that_shows_all_of_it():
     scene = reef.Scene(*np.zeros((5, 1, 12), int))
-    scene.time[0, 4:8] = 1  # changes at 4 and at 8
+    scene.time[0, 4:9] = 1  # changes at 4 and at 9
     curves = {name: np.ones((1, 12)) for name in reef.ATTRIBUTES}
     curves["water"][0, 4:6] = 0  # at 4 it takes two frames
-    curves["creature"][0, 8:] = 0  # at 8 it never comes
+    curves["creature"][0, 9:] = 0  # at 9 it never comes
     told = directing.frames_until_followed(curves, scene)
     assert told == {"changes": 2, "followed": 0.5, "median_frames": 2.0}
-    curves["creature"][0, 9] = 1  # for a moment, which is not enough
-    assert directing.frames_until_followed(curves, scene) == told
+    for moment in (10, 11):  # which is not enough, nor is it at the end
+        curves["creature"][0, 9:] = np.arange(9, 12) == moment
+        assert directing.frames_until_followed(curves, scene) == told

@@ -28,6 +28,9 @@ def test_codes_that_say_nothing_score_no_better_than_the_commonest_action():
     report = latent_report(codes, actions, (6,), {"turn": 4})
     factor = report["controls"]["turn"]
     assert factor["mutual_information_share"] < 0.01
+    few = latent_report(RNG(2).integers(0, 64, (500, 1)), actions[:500], (64,), {"turn": 4})["controls"]["turn"]
+    chance = few["mutual_information_by_chance"]
+    assert chance > 0.1 and few["mutual_information_share"] == pytest.approx(chance, abs=0.1)
     assert factor["accuracy"] == factor["majority"] == pytest.approx(0.5, abs=0.02)
     assert report["code_from_controls"]["accuracy"] == pytest.approx(1 / 6, abs=0.02)
 

@@ -10,7 +10,7 @@ from oyster_jax.config_experiment import StageConfig, TrainConfig
 from oyster_jax.data.pipeline import WindowOptions, open_clips, windows
 from oyster_jax.data.recorder import record
 from oyster_jax.sampling.rollout import tokenize
-from oyster_jax.training.tokens import cache_tokens, spans, token_arrays
+from oyster_jax.training.tokens import TokenCacheOptions, cache_tokens, spans, token_arrays
 from oyster_jax.types import Clip
 
 TRAIN = TrainConfig(dynamics=StageConfig(frames=6), cold_share=0.4)
@@ -50,6 +50,18 @@ def test_tokens_and_actions_are_those_of_the_same_frames(world, cached):
             flips.append(np.mean(stored["audio_tokens"] != expected.audio[0, :length]))
             entry, cold = entry + 1, cold + (start > 0)
     assert entry == len(tokens) and cold > 3 and np.mean(flips) < 0.01
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
+def test_the_share_of_cold_windows_is_what_was_asked_for(share):
+    options, frames = TokenCacheOptions(16, share, seed=0, keep_media=False), 128
+    whole, cold = 0, []
+    for i in range(400):
+        first, *others = spans(frames, options, np.random.default_rng(i))
+        assert first == (0, frames)
+        whole, cold = whole + frames / 16, cold + others
+    assert all(n == 16 and 1 <= start <= frames - 16 for start, n in cold)
+    assert len(cold) / (len(cold) + whole) == pytest.approx(share, abs=0.02)
 
 
 def test_a_batch_of_tokens_is_ready_for_the_dynamics(cached, config):

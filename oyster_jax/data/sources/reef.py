@@ -170,6 +170,12 @@ def _following(key, state: reef.ReefState, said, scenes: tuple) -> reef.Scene:
     return reef.Scene(*jax.random.choice(key, every, p=fits / fits.sum()))
 
 
+def fresh_key(seed: int) -> jax.Array:
+    """The root of episodes that no recording of any seed has: recordings count theirs from `jax.random.key(seed)` on,
+    and never so far."""
+    return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
+
+
 @partial(jax.jit, static_argnames=("length", "scenes", "idle", "restless"))
 def play(
     key, random_share, length: int = EPISODE_FRAMES, scenes: tuple = _BAY, idle: bool = False, restless: bool = False
