@@ -119,7 +119,7 @@ def read_report(out: Path) -> dict:
     return json.loads((out / "report.json").read_text(), parse_constant=refuse)
 
 
-COMMON = {"data", "frames", "tokenizers", "bits_a_frame", "delta_psnr", "rollout"}
+COMMON = {"data", "split", "frames", "tokenizers", "bits_a_frame", "delta_psnr", "rollout"}
 
 
 # ---------------------------------------------------------------------------- the reef: sound, prompts, five controls
@@ -153,7 +153,7 @@ def test_the_reefs_report_has_everything(reef, tmp_path):
     oyster("evaluate", f"--world={reef / 'world'}", f"--data={reef / 'data'}", f"--out={tmp_path}", *JUDGE)
     report = read_report(tmp_path)
     assert report.keys() == COMMON
-    assert report["data"] == "reef" and report["frames"] == 32
+    assert report["data"] == "reef" and report["split"] == "held_out" and report["frames"] == 32
     assert report["tokenizers"].keys() == {"video", "audio", "video_codes", "audio_codes"}
     picture = {"psnr", "psnr_changed", "ssim", "ssim_changed"}
     assert report["tokenizers"]["video"].keys() == {"changed_share", "tokenizer", "static_median"}
