@@ -30,7 +30,7 @@ def record(
     with DatasetWriter(folder, info) as writer:
         total, episode = writer.info.frames, writer.info.next_episode
         progress(total)
-        start = 0
+        start = 0  # in a film, of which `frames` may have left a rest; a game that was cut is over
         if source.episodes is not None and episode and (frames is None or total < frames):
             episode -= 1
             start = sum(n for s in writer.info.shards for n, e in zip(s.frames, s.episodes) if e == episode)

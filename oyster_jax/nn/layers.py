@@ -15,7 +15,7 @@ def _product(x: jax.Array, kernel: jax.Array, dimensions, precision=None) -> jax
     """`lax.dot_general` of the last axes of x with the first ones of a kernel.
 
     On a CPU it is a product of two matrices, and the kernel's gradient is one, too, then: for a sum over several axes
-    XLA turns one side around first, number by number, which took a quarter of a training step. A TPU has no such need,
+    XLA turns one side around first, number by number, which took a fifth of a training step. A TPU has no such need,
     and turning tokens into matrices costs it more than it saves.
     """
     summed = len(dimensions[0][0])

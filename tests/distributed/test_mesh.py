@@ -164,5 +164,10 @@ def test_a_mesh_that_does_not_fit_is_refused(sizes):
         make_mesh(sizes)
 
 
+def test_an_axis_that_nothing_is_split_over_is_refused():
+    with pytest.raises(OysterError, match="context"):
+        make_mesh(MeshConfig(context=2))
+
+
 def test_a_mesh_takes_what_remains():
     assert dict(make_mesh(MeshConfig(data=-1, tensor=2)).shape) == dict(zip(AXES, (4, 1, 1, 2)))

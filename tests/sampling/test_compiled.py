@@ -130,6 +130,8 @@ def test_a_compiled_reset_is_reset(world, clip):
         begin(key, "x" * 257, image)
     with pytest.raises(OysterError, match=r"uint8 \(32, 48, 3\)"):
         begin(key, "", image[:16])
+    with pytest.raises(OysterError, match="3 images for 2 sessions"):
+        begin(key, "", np.stack([image] * 3))
     with pytest.raises(OysterError, match="got float32"):
         begin(key, "", image.astype(np.float32))
 
