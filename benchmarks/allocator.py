@@ -17,17 +17,16 @@ import time
 from pathlib import Path
 from statistics import median
 
-import flax.linen as nn
 import jax
 import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
-from oyster_jax.compiler import compiler_options
 from oyster_jax.config_dict import from_dict
 from oyster_jax.config_experiment import ExperimentConfig, resolve
+from oyster_jax.distributed.mesh import make_mesh
 from oyster_jax.sims import reef
-from oyster_jax.training.loop import init_state, make_train_step
+from oyster_jax.training.loop import shard_train_step
 from oyster_jax.training.tasks.dynamics import DynamicsTask
 
 config_flags.DEFINE_config_file("config", "configs/reef_tiny.py", "experiment, one file of configs/")
@@ -61,9 +60,8 @@ def main(_):
 def measure(experiment: ExperimentConfig, steps: int) -> dict:
     """A step's seconds, page faults and the kernel's share of its CPU time in this process."""
     task, batch = dynamics(experiment)
-    state = nn.unbox(jax.jit(lambda key: init_state(task, key))(jax.random.key(0)))
-    step = jax.jit(make_train_step(task), donate_argnums=0, compiler_options=compiler_options())
-    state, _ = jax.block_until_ready(step(state, batch, jax.random.key(1)))
+    init, step, _ = shard_train_step(task, make_mesh())
+    state, _ = jax.block_until_ready(step(init(jax.random.key(0)), batch, jax.random.key(1)))
     seconds, before = [], resource.getrusage(resource.RUSAGE_SELF)
     for _ in range(steps):
         start = time.perf_counter()

