@@ -76,7 +76,7 @@ def player(world: oyster.World, prompt: str):
     state, _ = begin(world, jax.random.key(0), oyster.encode_prompt(world, prompt), image)
     seen = jax.jit(logits)(world, state)
     action = jnp.zeros((1, len(world.config.played_actions.factors)), jnp.int32)
-    step = jax.jit(oyster.step, donate_argnums=1).lower(world, state, action).compile()
+    step = jax.jit(oyster.step, donate_argnums=1).lower(world, state, action).compile(oyster.compiler_options())
     held = [state]
 
     def run() -> float:

@@ -5,8 +5,9 @@
 Random weights (the time does not depend on them) at the sizes of the flags, with sound and a prompt, compiled as in
 play. The arithmetic is counted by hand: matrix products of the tokens that are there, nothing else. Beside it, in turns
 in the same process, a plain float32 matmul of the shape that an MLP of one frame has: `of_matmul` is the step's
-FLOP/s over that of the matmul. `parts` says what each part takes alone, in ms: the MaskGIT steps, of them one model
-pass and the drawing of tokens; both decoders; the commit. `reads` is what has to be read for a frame: weights and K/V.
+FLOP/s over that of the matmul. `parts` says what each part takes alone, in ms: one model pass with all tokens hidden;
+the drawing of tokens of all MaskGIT steps; both decoders; the commit. `reads_mb` is what has to be read for a frame:
+weights and K/V.
 """
 
 import itertools
@@ -14,6 +15,7 @@ import json
 import os
 import time
 from fractions import Fraction
+from functools import partial
 from statistics import median
 
 import flax.linen as nn
@@ -120,9 +122,9 @@ def parts(world: oyster.World, state: oyster.RolloutState, action: jax.Array) ->
     d, batch = world.config.dynamics, len(state.position)
     hidden = TokenFrame(*(jnp.ones((batch, n), bool) for n in (d.video_tokens, d.audio_tokens)))
     tokens = jax.tree.map(lambda x: x.astype(jnp.int32), hidden)
-    settings = world.config.sampling
+    settings, played = world.config.sampling, partial(jax.jit, compiler_options=oyster.compiler_options())
     mask = cache.past_mask(state.position, world.config.video_tokenizer.decoder.window)
-    model = jax.jit(lambda w, s, t, h: rollout._guided_logits(w, s, t, h, action, settings))
+    model = played(lambda w, s, t, h: rollout._guided_logits(w, s, t, h, action, settings))
     logits = model(world, state, tokens, hidden)
 
     def draw(keys, logits):
@@ -138,13 +140,13 @@ def parts(world: oyster.World, state: oyster.RolloutState, action: jax.Array) ->
         return world.apply("video_tokenizer", tokens.video[:, None], at, state.video, mask, method="decode")
 
     hear = lambda w, s: w.apply("audio_tokenizer", tokens.audio[:, None], s.audio, method="decode")
-    pending, _ = jax.jit(rollout.predict)(world, state, action)
+    pending, _ = played(rollout.predict)(world, state, action)
     runs = {
         "one_pass": (model, (world, state, tokens, hidden)),
-        "drawing": (jax.jit(draw), (state.key, logits)),
-        "video_decoder": (jax.jit(see), (world, state)),
-        "audio_decoder": (jax.jit(hear), (world, state)),
-        "commit": (jax.jit(rollout.commit), (world, state, pending)),  # its buffers are copied here, not in a step
+        "drawing": (played(draw), (state.key, logits)),
+        "video_decoder": (played(see), (world, state)),
+        "audio_decoder": (played(hear), (world, state)),
+        "commit": (played(rollout.commit), (world, state, pending)),  # its buffers are copied here, not in a step
     }
     return {name: lambda run=run, args=args: jax.block_until_ready(run(*args)) for name, (run, args) in runs.items()}
 

@@ -86,6 +86,8 @@ class ActionSpace:
             f"an action of this world has {len(self.factors)} factors "
             f"({', '.join(f.name for f in self.factors)}), got shape {action.shape}",
         )
+        whole = np.issubdtype(action.dtype, np.integer) or action.size == 0
+        check(whole, f"an action is of whole numbers, got {action.dtype}")
         for i, factor in enumerate(self.factors):
             values = action[..., i]
             bad = values[(values < -1) | (values >= factor.size)]

@@ -104,7 +104,7 @@ def sample_ours(case, world, clip) -> dict:
 
     def steps():
         begin = jax.jit(oyster.prefill).lower(world, key, past).compile(oyster.compiler_options())
-        step = oyster.compile_step(world, case.batch)
+        step = oyster.compile_step(world, case.batch, keep=False)
         actions = list(action_TBA)
 
         def run():

@@ -128,7 +128,7 @@ class Dynamics(nn.Module):
         action = jnp.zeros((*tokens.video.shape[:2], 1, c.transformer.width))
         for i, (size, factor) in enumerate(zip(c.action_sizes, self.action_embed)):
             value = action_BTA[..., i, None]
-            action += factor(jnp.where(value < 0, size, value))
+            action += factor(jnp.where((value < 0) | (value >= size), size, value))
         video, audio = self.video_embed(tokens.video), self.audio_embed(tokens.audio)
         # Most tokens stay what they were. Found by attention alone, that takes half the layers and most of the
         # training; told at once, every layer can go into what changes.

@@ -98,11 +98,12 @@ class TemporalAttention(nn.Module):
     cfg: TransformerConfig
 
     @nn.compact
-    def __call__(self, x_BTND, angles, past: KV | None, past_mask) -> tuple[jax.Array, KV]:
+    def __call__(self, x_BTND, angles, past: KV | None, past_mask, rows=None) -> tuple[jax.Array, KV]:
         """Returns the output and the present's keys and values [B, N, groups, T, head_dim].
 
         `past`: keys and values [B, N, groups, F, head_dim] of F other frames, `past_mask` bool [B or 1, T, F] says
         which of them a frame may read. None: the past of each frame are the frames of `x` itself.
+        `rows`: int32 [B, R], where x are not all of the N tokens that the past has, but these.
         Frames come last but one, as the matmuls want them: a past in any other order is copied whole to be read.
         """
         c = self.cfg
@@ -111,18 +112,19 @@ class TemporalAttention(nn.Module):
         present = KV(jnp.moveaxis(k, 1, 3), jnp.moveaxis(v, 1, 3))
         past = present if past is None else past
         q = q.reshape(*q.shape[:-2], c.groups, c.heads // c.groups, c.head_dim)
+        # The queries are put where the past of their tokens lies: to gather that would be to copy it.
+        ask = q if rows is None else put(q, rows, past.k.shape[1])
         # Queries and keys are of unit RMS, so no logit exceeds sqrt(head_dim): the softmax needs no maximum, and past
         # and present need not be joined into one array first.
         scale = c.head_dim**-0.5
-        old = jnp.einsum("btnghd,bngfd->bnghtf", q, past.k.astype(q.dtype), preferred_element_type=jnp.float32)
+        old = jnp.einsum("btnghd,bngfd->bnghtf", ask, past.k.astype(q.dtype), preferred_element_type=jnp.float32)
         own = jnp.einsum("btnghd,btngd->bnght", q, k, preferred_element_type=jnp.float32)
         old = jnp.where(past_mask[:, None, None, None], jnp.exp(old * scale), 0)
         own = jnp.exp(own * scale)[..., None]
         # In the order of the operands: asked for another one, XLA would turn the past around.
         out = jnp.einsum("bnghtf,bngfd->bnghtd", old.astype(v.dtype), past.v.astype(v.dtype))
-        out = (out + own.astype(v.dtype) * present.v[:, :, :, None]) / (old.sum(-1, keepdims=True) + own).astype(
-            v.dtype
-        )
+        out, total = take(out, rows, 0), take(old.sum(-1, keepdims=True), rows, 0) + own
+        out = (out + own.astype(v.dtype) * present.v[:, :, :, None]) / total.astype(v.dtype)
         return merge(c, jnp.moveaxis(out, 4, 1)), present
 
 
@@ -131,6 +133,12 @@ def take(x: jax.Array, rows: jax.Array | None, before: int) -> jax.Array:
     if rows is None:
         return x
     return jax.vmap(lambda one, index: jnp.take(one, index, axis=before, mode="clip"))(x, rows)
+
+
+def put(x: jax.Array, rows: jax.Array, tokens: int) -> jax.Array:
+    """x [B, T, R, ...] at entries `rows` int32 [B, R] of [B, T, tokens, ...], the others 0: the inverse of `take`."""
+    every = jnp.zeros((*x.shape[:2], tokens, *x.shape[3:]), x.dtype)
+    return jax.vmap(lambda every, one, index: every.at[:, index].set(one, mode="drop"))(every, x, rows)
 
 
 def project(c: TransformerConfig, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -27,9 +27,8 @@ class STLayer(nn.Module):
         x = take(x_BTND, rows, 1) + attend(norm(c.dtype, "norm_spatial")(x_BTND), prompt, grid, rows)
         present = None
         if self.temporal:
-            past = jax.tree.map(lambda a: take(a, rows, 0), past)
             attend = TemporalAttention(c, name="temporal")
-            y, present = attend(norm(c.dtype, "norm_temporal")(x), angles, past, past_mask)
+            y, present = attend(norm(c.dtype, "norm_temporal")(x), angles, past, past_mask, rows)
             x = x + y
         x = x + MLP(c.width, c.mlp_ratio, c.dtype, name="mlp")(norm(c.dtype, "norm_mlp")(x))
         return x, present

@@ -15,7 +15,7 @@ from oyster_jax.errors import OysterError, check
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.executables import compile_or_load, describe
-from oyster_jax.sampling.rollout import RolloutState, check_image, commit, first_frame, init_state, predict
+from oyster_jax.sampling.rollout import RolloutState, check_image, commit, first_frame, predict, state_like
 from oyster_jax.types import Observation
 
 
@@ -39,18 +39,19 @@ def compile_step(
     """
     _check_divides(batch, mesh)
     action = jax.ShapeDtypeStruct((batch, len(world.config.played_actions.factors)), jnp.int32)
-    state = jax.eval_shape(lambda w, k: init_state(w, k, batch=batch), world, jax.random.key(0))
+    state = state_like(world, batch)
     if mesh is not None:
         world = jax.device_put(world, jax.NamedSharding(mesh, PartitionSpec()))
         state, action = _spread((state, action), mesh)
     show, arguments = jax.jit(_divide(lambda w, s, a: predict(w, s, a, sampling), mesh)), (world, state, action)
-    name = ("predict", f"{world.config} {sampling} {mesh}", describe(arguments))
+    name = ("predict", f"{world.config} {sampling} {_places(mesh)}", describe(arguments))
     shown = compile_or_load(lambda: show.lower(*arguments), name, arguments, keep)
     pending = lambda: show.eval_shape(*arguments)[0]
     committed = _compile_commit(world, state, pending, _outputs(shown)[0], donate, mesh, keep)
 
     def fast(state_now: RolloutState, action_BA: jax.Array) -> tuple[RolloutState, Observation]:
         world.config.played_actions.check(action_BA)
+        action_BA = action_BA if isinstance(action_BA, jax.Array) else np.asarray(action_BA, np.int32)
         try:
             pending, obs = shown(world, state_now, action_BA)
         except TypeError:  # what a compiled program says of arguments that it was not made for
@@ -87,7 +88,7 @@ def compile_reset(
     arguments = (world, *shapes)
     name = ("reset", f"{world.config} {batch} {sampling}", describe(arguments))
     shown = compile_or_load(lambda: show.lower(*arguments), name, arguments, keep)
-    state = jax.eval_shape(lambda w, k: init_state(w, k, batch=batch), world, jax.random.key(0))
+    state = state_like(world, batch)
     pending = lambda: show.eval_shape(*arguments)[1]
     committed = _compile_commit(world, state, pending, _outputs(shown)[1], keep=keep)
 
@@ -120,7 +121,7 @@ def _compile_commit(world, state, pending: Callable, like_pending, donate=True, 
         run = _divide(commit, mesh)
         return jax.jit(run, donate_argnums=1 if donate else ()).lower(world, state, shapes)
 
-    name = ("commit", f"{world.config} {mesh} {donate}", describe((world, state)))
+    name = ("commit", f"{world.config} {_places(mesh)} {donate}", describe((world, state)))
     return compile_or_load(lower, name, (world, state, like_pending), keep)
 
 
@@ -141,6 +142,11 @@ def _spread(shapes, mesh: Mesh):
     """Shapes of arrays whose sessions are divided among the devices of a mesh."""
     each = jax.NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=each), shapes)
+
+
+def _places(mesh: Mesh | None) -> str:
+    """A mesh in words, with its devices in their order: a program is for them alone."""
+    return "" if mesh is None else f"{mesh} {[device.id for device in mesh.devices.flat]}"
 
 
 def _check_divides(batch: int, mesh: Mesh | None) -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import check
+from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling import rollout
 from oyster_jax.types import Observation, Prompt
@@ -26,7 +27,7 @@ class WorldEnv:
     """A world with a reward; `reset` and `step` are called as gymnax environments are, and compiled when called.
 
     Observations have no batch axis: video uint8 [H, W, 3], audio float32 [S]. An action is int32 [A], -1 is "no
-    action"; its values are the caller's to check. An episode ends `max_frames` steps after its first frame.
+    action", and so is a value outside its factor. An episode ends `max_frames` steps after its first frame.
 
         env = WorldEnv(world, lambda obs: obs.video[..., 0].mean(), prompt="a bay at night", max_frames=150)
         obs, state = jax.vmap(env.reset)(jax.random.split(key, 8))
@@ -38,15 +39,15 @@ class WorldEnv:
 
     world: World
     reward_fn: Callable[[Observation], jax.Array]  # the frame that an action led to -> its reward, a scalar; traced
-    prompt: Prompt | str | None = None  # a text, or what `encode_prompt` made of one
+    prompt: Prompt | jax.Array | str | None = None  # a text (kept as its bytes), or what `encode_prompt` made of one
     image: jax.Array | None = None  # uint8 [H, W, 3], the first frame of every episode
     max_frames: int = 150
     sampling: SamplingConfig | None = None
 
     def __post_init__(self):
         check(self.max_frames > 0, f"max_frames must be positive, got {self.max_frames}")
-        if isinstance(self.prompt, str):  # text is handled outside jit
-            object.__setattr__(self, "prompt", rollout.encode_prompt(self.world, self.prompt))
+        if isinstance(self.prompt, str):  # text is handled outside jit; each world reads it for itself
+            object.__setattr__(self, "prompt", jnp.asarray(prompt_bytes(self.prompt)))
 
     @property
     def default_params(self) -> World:
@@ -70,7 +71,8 @@ class WorldEnv:
 
     @jax.jit
     def reset(self, key: jax.Array, params: World | None = None) -> tuple[Observation, EnvState]:
-        """Begins an episode and shows its first frame. Consumes `key`. `params`: a world in place of `world`."""
+        """Begins an episode and shows its first frame. Consumes `key`. `params`: a world in place of `world`, of the
+        same config; a prompt that was not given as text stays that of `world`."""
         return _begin(self, _typed(key), params)
 
     @jax.jit
@@ -103,7 +105,10 @@ jax.tree_util.register_dataclass(
 
 def _begin(env: WorldEnv, key: jax.Array, params: World | None) -> tuple[Observation, EnvState]:
     world = env.world if params is None else params
-    state, obs = rollout.reset(world, key, env.prompt, env.image, sampling=env.sampling)
+    prompt = env.prompt
+    if prompt is not None and not isinstance(prompt, Prompt):
+        prompt = rollout.read_prompt(world, prompt)
+    state, obs = rollout.reset(world, key, prompt, env.image, sampling=env.sampling)
     return jax.tree.map(lambda x: x[0], obs), EnvState(state, jnp.zeros((), jnp.int32))
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from oyster_jax.config_sampling import SamplingConfig
+from oyster_jax.errors import check
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.compiled import compile_step
 from oyster_jax.sampling.rollout import RolloutState, encode_prompt, set_prompt
@@ -25,9 +26,12 @@ def film(
 
     begin: from `reset` or `prefill` with a batch of 1, and is not used up; its frame is the first of the film.
     action_TA: int32 [T, A], checked against the world's action space. events: (frame, prompt) pairs, each in force
-    from that frame of the film on.
+    from that frame of the film on, 1 to T. Raises OysterError for what does not fit.
     """
     world.config.played_actions.check(action_TA)
+    events = list(events)
+    for frame, text in events:
+        check(1 <= frame <= len(action_TA), f"the event '{text}' is at frame {frame}: give 1 to {len(action_TA)}")
     prompts = {frame: encode_prompt(world, text) for frame, text in events}
     state, obs = begin
     state = jax.tree.map(jnp.copy, state)  # the compiled step uses its state up

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from oyster_jax.config_sampling import SamplingConfig
 from oyster_jax.errors import check
@@ -51,11 +52,12 @@ def encode_prompt(world: World, text: str = "") -> Prompt:
     The empty prompt is no prompt. Raises OysterError over 256 bytes.
     """
     raw = jnp.asarray(prompt_bytes(text))
-    return _read_prompt(world, raw)
+    return read_prompt(world, raw)
 
 
 @jax.jit
-def _read_prompt(world: World, raw_P: jax.Array) -> Prompt:
+def read_prompt(world: World, raw_P: jax.Array) -> Prompt:
+    """`encode_prompt` of a text's bytes (`prompt_bytes`), traceable."""
     return world.apply("dynamics", raw_P[None, None], method="read_prompt")
 
 
@@ -82,6 +84,22 @@ def init_state(world: World, key: jax.Array, prompt: Prompt | None = None, batch
         video=cache.init_cache(c.video_tokenizer.decoder, batch, c.video_tokenizer.patches),
         audio=initial_state(c.audio_tokenizer, batch, c.audio_tokenizer.overlap),
     )
+
+
+def state_like(world: World, batch: int, keys: str | None = None) -> RolloutState:
+    """Shapes and kinds of arrays of B sessions of a world; `keys`: the kind of their keys, as `jax.random.key` takes
+    it."""
+    return jax.eval_shape(lambda w, k: init_state(w, k, batch=batch), world, jax.random.key(0, impl=keys))
+
+
+def check_state(world: World, state: RolloutState) -> None:
+    """Raises OysterError unless `state` has the shape of sessions of `world`."""
+    describe = lambda s: (jax.tree.structure(s), [(x.shape, x.dtype) for x in jax.tree.leaves(s)])
+    fits = isinstance(state, RolloutState)
+    fits = fits and describe(state) == describe(
+        state_like(world, len(state.position), str(jax.random.key_impl(state.key)))
+    )
+    check(fits, "this state is no session of this world, which has other sizes: begin one by reset or prefill")
 
 
 def reset(
@@ -122,6 +140,15 @@ def first_frame(
     first = settings.opening
     drawn = SamplingConfig(first.steps, first.steps, "cosine", first.randomness, first.guidance)
     return state, *predict(world, state, none, drawn, given)
+
+
+def check_action(world: World, action_BA: jax.Array, batch: int) -> None:
+    """Raises OysterError unless `action_BA` is one for each session, every value (if known) within its factor."""
+    actions = world.config.played_actions
+    shape = (batch, len(actions.factors))
+    check(np.shape(action_BA) == shape, f"actions of these sessions are int32 {shape}, got {np.shape(action_BA)}")
+    if not isinstance(action_BA, jax.core.Tracer):
+        actions.check(action_BA)
 
 
 def check_image(world: World, image) -> None:
@@ -191,7 +218,10 @@ def predict(
     """The next frame and its sound, given the action that leads to it. The state is only read.
 
     video_tokens: int32 [B, N] where the picture is given and only its sound is to be sampled.
+    Raises OysterError for an action or a state that does not fit the world, as `step` does.
     """
+    check_state(world, state)
+    check_action(world, action_BA, len(state.position))
     c, settings = world.config, sampling or world.config.sampling
     batch = state.position.shape[0]
     next_key, key = jnp.moveaxis(jax.vmap(jax.random.split)(state.key), 1, 0)
@@ -237,7 +267,8 @@ def step(
 ) -> tuple[RolloutState, Observation]:
     """One frame further under `action` int32 [B, A]; -1 is "no action". The frame's random draw comes from the state.
 
-    Action values are the caller's to check (`world.config.played_actions.check`): this function is traceable.
+    Raises OysterError for an action or a state that does not fit the world. Traced, an action's values are not known:
+    there one outside its factor is no action, unless the caller checks it (`world.config.played_actions.check`).
     """
     pending, obs = predict(world, state, action_BA, sampling)
     return commit(world, state, pending), obs

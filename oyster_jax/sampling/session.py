@@ -1,6 +1,7 @@
 """Sessions as values: kept as bytes and brought back to the bit, forked, taken apart and put together.
 
-Rewinding is restoring a snapshot that was kept; a state that no donating step has used up is one in itself.
+Rewinding is restoring a snapshot that was kept. A state is one in itself until a donating step uses it up, or another
+that shares arrays with it, as one after `set_prompt` does.
 """
 
 import hashlib
@@ -9,43 +10,40 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from oyster_jax.config_dict import to_dict
-from oyster_jax.errors import check
+from oyster_jax.errors import OysterError, check
 from oyster_jax.models.world_model import World
-from oyster_jax.sampling.rollout import RolloutState, init_state
+from oyster_jax.sampling.rollout import RolloutState, check_state, state_like
 
-MAGIC = b"oyster_jax session 2\n"
+MAGIC = b"oyster_jax session 3\n"
 
 
 def snapshot(world: World, state: RolloutState) -> bytes:
-    """The state of sessions of `world`, with all that their future depends on. `restore` is the inverse, to the bit."""
-    leaves = [np.asarray(jax.random.key_data(x) if _is_key(x) else x) for x in jax.tree.leaves(state)]
-    raw = save({f"{i:04}": x for i, x in enumerate(leaves)})
-    head = {"world": fingerprint(world), "sha256": hashlib.sha256(raw).hexdigest(), "sessions": len(state.position)}
-    return MAGIC + json.dumps(head).encode() + b"\n" + raw
+    """The state of sessions of `world`, with all that their future depends on. `restore` is the inverse, to the bit.
+
+    Raises OysterError for a state that has not the shape of sessions of this world.
+    """
+    check_state(world, state)
+    raw = save({f"{i:04}": _plain(x) for i, x in enumerate(jax.tree.leaves(state))})
+    kind = str(jax.random.key_impl(state.key))
+    head = {"world": fingerprint(world), "sessions": len(state.position), "keys": kind}
+    kept = json.dumps(head).encode() + b"\n" + raw
+    return MAGIC + hashlib.sha256(kept).digest() + kept
 
 
 def restore(world: World, data: bytes) -> RolloutState:
     """The state that `snapshot` kept. Raises OysterError for what is no whole snapshot, or one of another world."""
     check(data[: len(MAGIC)] == MAGIC, "this is no snapshot of a session")
-    head, _, raw = data[len(MAGIC) :].partition(b"\n")
-    try:
-        head = json.loads(head)
-        whole = hashlib.sha256(raw).hexdigest() == head["sha256"]
-        arrays = load(raw) if whole else {}
-    except (ValueError, KeyError, TypeError, SafetensorError):
-        whole = False
-    check(whole, "this snapshot is cut short or damaged; take another one")
+    digest, kept = data[len(MAGIC) :][:32], data[len(MAGIC) + 32 :]
+    check(hashlib.sha256(kept).digest() == digest, "this snapshot is cut short or damaged; take another one")
+    head, _, raw = kept.partition(b"\n")
+    head = json.loads(head)
     check(head["world"] == fingerprint(world), "this snapshot is of another world: restore it with its own")
-    like = jax.eval_shape(lambda w, k: init_state(w, k, batch=head["sessions"]), world, jax.random.key(0))
-    leaves = [
-        jax.random.wrap_key_data(jnp.asarray(x)) if _is_key(shape) else jnp.asarray(x)
-        for shape, (_, x) in zip(jax.tree.leaves(like), sorted(arrays.items()), strict=True)
-    ]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    like = state_like(world, head["sessions"], head["keys"])
+    arrays = (x for _, x in sorted(load(raw).items()))
+    return jax.tree.map(lambda want: _as(want, next(arrays), head["keys"]), like)
 
 
 def fork(state: RolloutState, futures: int) -> RolloutState:
@@ -60,8 +58,14 @@ def fork(state: RolloutState, futures: int) -> RolloutState:
 
 
 def take(state: RolloutState, index) -> RolloutState:
-    """Some of the sessions, a copy: `index` is a number, a slice or an int array."""
-    index = jnp.atleast_1d(jnp.arange(len(state.position))[index])
+    """Some of the sessions, a copy: `index` is a number, a slice or an int array, known where this is traced.
+
+    Raises OysterError for a session that is not there.
+    """
+    try:
+        index = np.atleast_1d(np.arange(len(state.position))[index])
+    except IndexError as e:
+        raise OysterError(f"there are {len(state.position)} sessions to take from: {e}") from e
     return jax.tree.map(lambda x: x[index], state)
 
 
@@ -94,3 +98,16 @@ def _shapes(state: RolloutState):
 
 def _is_key(x) -> bool:
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _plain(x: jax.Array) -> np.ndarray:
+    """An array as safetensors reads it back: keys as numbers, what NumPy has no kind for (bfloat16) as its bits."""
+    x = np.asarray(jax.random.key_data(x) if _is_key(x) else x)
+    return x.view(f"u{x.itemsize}") if x.dtype.kind == "V" else x
+
+
+def _as(want: jax.ShapeDtypeStruct, plain: np.ndarray, kind: str) -> jax.Array:
+    """The inverse of `_plain`; `kind`: of keys, as `jax.random.key` takes it."""
+    if _is_key(want):
+        return jax.random.wrap_key_data(jnp.asarray(plain), impl=kind)
+    return jnp.asarray(plain.view(want.dtype))

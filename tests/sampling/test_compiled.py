@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
 from oyster_jax.compiler import compiler_options
 from oyster_jax.config_sampling import Randomness
@@ -94,6 +95,11 @@ def test_whatever_changes_is_compiled_again(world, folder, monkeypatch):
     assert new() == 1  # none but a commit donates
     compile_step(world, sampling=dataclasses.replace(other, randomness=Randomness(temperature=0.5)))
     assert new() == 1  # however a frame was drawn, it is committed alike
+    compile_step(world, sampling=other, batch=2)
+    assert new() == 2
+    for devices in (jax.devices()[:2], jax.devices()[1::-1]):
+        compile_step(world, sampling=other, batch=2, mesh=Mesh(np.array(devices), "data"))
+        assert new() == 2  # the same devices in another order are other places
     for change in (
         lambda: monkeypatch.setattr(executables, "_source", lambda: "mended"),
         lambda: monkeypatch.setattr(executables, "_processor", lambda: "another"),
@@ -146,7 +152,10 @@ def test_a_state_that_does_not_fit_is_refused_and_stays(world, eight, actions):
     for action in (actions[0, :2, :1], actions[0, :2] + 3):
         with pytest.raises(OysterError, match="action"):
             fast(two, action)
-    fast(two, actions[0, :2])
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        *(raw(fast(session.take(two, [0, 1]), a)) for a in (actions[0, :2], actions[0, :2].tolist())),
+    )
 
 
 @pytest.mark.parametrize("run", ["commit", "step", "rollout"])
@@ -158,7 +167,7 @@ def test_no_memory_is_copied(world, eight, actions, run):
         "step": lambda: action,
         "rollout": lambda: actions[:, :1],
     }[run]()
-    compiled = jax.jit(getattr(rollout, run), donate_argnums=1).lower(world, state, told).compile()
+    compiled = jax.jit(getattr(rollout, run), donate_argnums=1).lower(world, state, told).compile(compiler_options())
     memory = {f"f32[{','.join(map(str, kv.k.shape))}]" for kv in (*state.dynamics, *state.video)}
     lines = [line for line in compiled.as_text().splitlines() if any(f"= {kind}" in line for kind in memory)]
     assert lines and not [line for line in lines if " copy(" in line]

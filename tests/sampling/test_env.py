@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from oyster_jax.errors import OysterError
+from oyster_jax.models.world_model import World
 from oyster_jax.sampling import rollout
 from oyster_jax.sampling.env import WorldEnv, _if_any
 
@@ -164,7 +165,8 @@ def test_keys_of_the_old_kind_serve(env):
 
 
 def test_prompt_and_image_begin_the_episode(env, world, clip):
-    np.testing.assert_array_equal(env.prompt.whole, rollout.encode_prompt(world, "night").whole)
+    told = dataclasses.replace(env, prompt=rollout.encode_prompt(world, "night"))
+    assert_close(told.reset(jax.random.key(0)), env.reset(jax.random.key(0)))
     pictured = dataclasses.replace(env, image=clip.video[0, 0])
     a, b = (pictured.reset(jax.random.key(i))[0] for i in range(2))
     np.testing.assert_array_equal(a.video, b.video)
@@ -180,3 +182,9 @@ def test_bad_settings_are_refused(env, world, begun):
         dataclasses.replace(env, reward_fn=lambda obs: obs.audio).step(
             jax.random.key(0), pick(begun[1], 0), jnp.zeros(2, jnp.int32)
         )
+
+
+def test_another_worlds_parameters_read_the_text_for_themselves(env, world, keys):
+    other = World(jax.tree.map(lambda x: x * 1.1, world.params), world.config)
+    own = WorldEnv(other, reward, prompt="night", max_frames=FRAMES)
+    assert_close(env.reset(keys[0, 0], other), own.reset(keys[0, 0]))

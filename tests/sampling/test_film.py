@@ -5,8 +5,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from oyster_jax.config_sampling import Guidance
+from oyster_jax.errors import OysterError
 from oyster_jax.evaluation.dynamics import replay
 from oyster_jax.sampling import rollout
 from oyster_jax.sampling.film import film
@@ -42,6 +44,13 @@ def test_actions_and_events_take_hold_of_their_own_frames(world):
     assert_same_film(video[1:], hand(late=0))
     for late in (-1, 1):  # such a world tells one frame from the next
         assert np.abs(hand(late) - video[1:]).max() > 1
+
+
+def test_an_event_that_the_film_does_not_reach_is_refused(world):
+    begin = jax.jit(rollout.reset)(world, jax.random.key(0))
+    for frame in (0, 7):
+        with pytest.raises(OysterError, match=f"at frame {frame}: give 1 to 6"):
+            film(world, begin, np.zeros((6, 2), np.int32), [(frame, "night")])
 
 
 def test_a_replay_plays_the_clips_own_actions_from_where_its_context_ends(world, clip):

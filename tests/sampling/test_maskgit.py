@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from oyster_jax.config_sampling import Randomness, SamplingConfig
-from oyster_jax.sampling.maskgit import mask_schedule, runs, unmask
+from oyster_jax.sampling.maskgit import mask_schedule, reveal, runs, unmask
 from oyster_jax.types import Logits, TokenFrame
 
 SURE = SamplingConfig(randomness=Randomness(temperature=0))
@@ -121,6 +121,23 @@ def test_sampling_follows_the_logits():
     always = lambda tokens, masked, _: Logits(*(jnp.broadcast_to(logits, (*m.shape, 3))[:, None] for m in masked))
     tokens = unmask(always, *begin(1, 6000, 2), SamplingConfig(video_steps=1, audio_steps=1))
     np.testing.assert_allclose(np.bincount(tokens.video[0], minlength=3) / 6000, [0.1, 0.2, 0.7], atol=0.03)
+
+
+def test_confidence_noise_is_gumbel_noise_on_the_order():
+    """Of eight tokens one is told; with noise of scale s by the softmax of log-confidences / s."""
+    logits, frames = jnp.zeros((4000, 8, 4)).at[:, 0, 0].set(3.0), jnp.zeros((4000, 8), jnp.int32)
+    draw = jax.random.uniform(jax.random.key(0), (3, *frames.shape), minval=1e-9)
+
+    def first(noise):
+        _, masked = reveal(logits, frames, frames == 0, None, 7, draw, noise, SURE)
+        assert (masked.sum(-1) == 7).all()
+        return 1 - masked[:, 0].mean()
+
+    sure = np.exp(3) / (np.exp(3) + 3)
+    assert first(0.0) == 1
+    for scale in (1.0, 4.0):
+        odds = sure ** (1 / scale) / 0.25 ** (1 / scale)
+        np.testing.assert_allclose(first(scale), odds / (odds + 7), atol=0.03)
 
 
 def test_silence_does_not_crowd_out_the_picture():

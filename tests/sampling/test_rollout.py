@@ -89,9 +89,11 @@ def test_prefill_equals_committing_one_by_one(world, clip, started, prompts_TBML
 
 
 def test_sessions_of_different_ages_that_pause_equal_each_alone(world, actions):
-    """And while a session is paused, its state and its rings do not change in a single bit."""
+    """Under prompts of their own; and while one is paused, its state and its rings do not change in a single bit."""
     awake = jnp.array([[1, 0, 1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 0, 1, 0], [1, 0, 0, 0, 0, 0, 1, 1]], bool).T
-    state = rollout.init_state(world, jax.random.key(4), batch=3)
+    prompts = [rollout.encode_prompt(world, text) for text in ("night", "", "rain")]
+    prompt = jax.tree.map(lambda *x: jnp.concatenate(x), *prompts)
+    state = rollout.init_state(world, jax.random.key(4), prompt, batch=3)
     alone = [session(state, i) for i in range(3)]
     for action, on in zip(actions, awake):
         before = state._replace(active=on)
@@ -122,6 +124,23 @@ def test_key_and_action_decide_the_frame(world, started, actions):
     _, other_key = step(world, state._replace(key=jax.random.split(jax.random.key(99), 3)), actions[0])
     _, other_action = step(world, state, (actions[0] + 1) % 2)
     assert differ(obs, other_key) and differ(obs, other_action)
+
+
+def test_what_does_not_fit_the_world_is_refused(world, started, actions):
+    state, action = started[0], actions[0]
+    for wrong, why in (
+        (action[:, :1], "int32"),
+        (action[:2], "int32"),
+        (action + 9, "takes 0"),
+        (action + 0.5, "whole"),
+    ):
+        with pytest.raises(OysterError, match=why):
+            rollout.step(world, state, wrong)
+    for other in (state._replace(video=state.video[:1]), tuple(state), state._replace(position=state.position[:2])):
+        with pytest.raises(OysterError, match="no session of this world"):
+            rollout.step(world, other, action)
+    # Traced, values are not known: one that is no value is no action.
+    assert_same(step(world, state, action.at[:, 0].set(99)), step(world, state, action.at[:, 0].set(-1)))
 
 
 def test_a_compiled_step_that_donates_equals_step(world, one, actions):
@@ -206,21 +225,18 @@ def test_tokens_asked_for_alone_get_the_logits_they_get_among_all(world, one, ac
         np.testing.assert_allclose(x[:, :, w[0]], y, atol=1e-4)
 
 
-def test_guidance_moves_logits_only_away_from_the_null_condition(world, one, actions):
-    settings = dataclasses.replace(world.config.sampling, guidance=Guidance(1.0, 1.0))
+def test_guidance_moves_logits_away_from_the_null_conditions(world, one, actions):
+    settings = dataclasses.replace(world.config.sampling, guidance=Guidance(action=0.5, prompt=2.0))
     d = world.config.dynamics
     tokens = rollout.TokenFrame(jnp.zeros((1, d.video_tokens), jnp.int32), jnp.zeros((1, d.audio_tokens), jnp.int32))
     masked = jax.tree.map(lambda x: x == 0, tokens)
 
-    @jax.jit
-    def both(state, action):
-        plain, _ = rollout._forward(world, state, tokens, masked, action[:, None])
-        return plain, rollout._guided_logits(world, state, tokens, masked, action, settings)
-
-    def change(state, action):
-        return max(jnp.abs(x - y).max() for x, y in zip(*both(state, action)))
-
-    nothing = jnp.full((1, 2), -1)
+    plain = jax.jit(lambda state, action: rollout._forward(world, state, tokens, masked, action[:, None])[0])
+    action, nothing = actions[0, :1], jnp.full((1, 2), -1)
     null = rollout.set_prompt(one, rollout.encode_prompt(world, ""))
-    assert change(null, nothing) < 1e-4
-    assert change(null, actions[0, :1]) > 0.1 and change(one, nothing) > 0.1
+    full, of_action, of_prompt = plain(one, action), plain(one, nothing), plain(null, action)
+    expected = jax.tree.map(lambda x, a, p: x + 0.5 * (x - a) + 2 * (x - p), full, of_action, of_prompt)
+    guided = jax.jit(lambda state: rollout._guided_logits(world, state, tokens, masked, action, settings))(one)
+    for x, y, bare in zip(guided, expected, full):
+        np.testing.assert_allclose(x, y, atol=1e-3)
+        assert jnp.abs(x - bare).max() > 0.1

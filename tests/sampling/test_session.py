@@ -52,7 +52,8 @@ def test_rewinding_replays_what_happened(world, played, action):
 
 def test_what_is_no_snapshot_of_this_world_is_refused(world, played):
     kept = session.snapshot(world, played)
-    for cut in (kept[:-1], kept[: len(kept) // 2], kept[: len(session.MAGIC) + 9], kept[:-1] + b"?"):
+    half, begun = kept[: len(kept) // 2], kept[: len(session.MAGIC) + 9]
+    for cut in (kept[:-1], half, begun, kept[:-1] + b"?", kept.replace(b'"world"', b'"worle"')):
         with pytest.raises(OysterError, match="cut short or damaged"):
             session.restore(world, cut)
     for other in (b"", b"PNG", kept[1:]):
@@ -63,6 +64,20 @@ def test_what_is_no_snapshot_of_this_world_is_refused(world, played):
     for another in (trained, faster):
         with pytest.raises(OysterError, match="another world"):
             session.restore(another, kept)
+    with pytest.raises(OysterError, match="no session of this world"):
+        session.snapshot(world, played._replace(video=played.video[:1]))
+
+
+def test_keys_and_memories_of_any_kind_are_kept_to_the_bit(world):
+    dynamics = world.config.dynamics
+    half = dataclasses.replace(dynamics, transformer=dataclasses.replace(dynamics.transformer, dtype="bfloat16"))
+    halved = dataclasses.replace(world, config=dataclasses.replace(world.config, dynamics=half))
+    state = rollout.init_state(halved, jax.random.key(1, impl="rbg"), batch=2)
+    fill = lambda x: jax.random.normal(jax.random.key(2), x.shape).astype(x.dtype)
+    state = state._replace(dynamics=jax.tree.map(fill, state.dynamics))
+    back = session.restore(halved, session.snapshot(halved, state))
+    assert back.dynamics[0].k.dtype == jnp.bfloat16 and jax.random.key_impl(back.key) == "rbg"
+    assert_same(back, state)
 
 
 def test_futures_share_a_past_and_draw_for_themselves(world, played, action):
@@ -88,4 +103,7 @@ def test_taken_apart_and_joined_sessions_are_the_same(world, played):
     other = parts[0]._replace(video=parts[0].video[:1])
     with pytest.raises(OysterError, match="different worlds"):
         session.join(parts[0], other)
+    for absent in (3, -4, jnp.array([0, 3])):
+        with pytest.raises(OysterError, match="3 sessions to take from"):
+            session.take(played, absent)
     assert session.state_bytes(played) == 3 * session.state_bytes(parts[0])
