@@ -1,6 +1,6 @@
 from setuptools import find_packages, setup
 
-media = ["av>=14,<19"]
+media = ["av>=14,<19", "tqdm>=4.66,<5"]
 train = [
     "optax>=0.2.8,<0.3",
     "orbax-checkpoint>=0.12.8,<0.13",
@@ -8,7 +8,6 @@ train = [
     "array_record>=0.8,<0.9",
     "tensorboardX>=2.6,<3",
     "soundfile>=0.13,<0.15",
-    "tqdm>=4.66,<5",
     "matplotlib>=3.9,<4",
     "scipy>=1.13,<2",
 ]
@@ -52,7 +51,7 @@ setup(
         "gym": gym,
         "test": media + train + sims + gym + test,
         "tpu": tpu,
-        "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
+        "gpu": ["jax[cuda12]>=0.10.2,<0.13"],
     },
     entry_points={"console_scripts": ["oyster=oyster_jax.cli:main"]},
 )

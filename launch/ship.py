@@ -9,6 +9,7 @@ python launch/ship.py --name=reef --reports=match,directing
 import json
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 from absl import app, flags
@@ -30,18 +31,31 @@ def main(_):
     out = SHIPPED / v.name
     if not v.world and not v.reports:
         raise app.UsageError("nothing to ship: give --world, or --reports of the world that is there")
-    if v.world:
-        for report in reports(out):  # of the world that goes
-            report.unlink()
-        training = json.loads((Path(v.world) / WORLD_FILE).read_text())["training"]
-        save_world(oyster.load(v.world), out, training, half=True)
-        size = (out / PARAMS_FILE).stat().st_size / 1e6
-        if size > MOST_MB:
-            raise app.UsageError(f"{out} has {size:.1f} MB, more than {MOST_MB}: do not commit it")
-        print(f"{out}: {size:.1f} MB")
+    named = {}  # what a report is called in the package
     for report in (r for folder in v.reports for r in reports(Path(folder))):
-        place = json.loads(report.read_text())["options"]["place"]
-        print(shutil.copy(report, out / f"{report.stem}_{place}.json"))
+        options = json.loads(report.read_text())["options"]
+        name = "_".join([report.stem, options["place"], *(n for n in ("idle", "held_out") if options.get(n))]) + ".json"
+        if name in named:
+            raise app.UsageError(f"{report} and {named[name]} are reports of the same kind: give one of them")
+        named[name] = report
+    if v.world:
+        put_in(v.world, out)
+    for name, report in named.items():
+        print(shutil.copy(report, out / name))
+
+
+def put_in(world: str, out: Path) -> None:
+    """The world of a folder in the place of the packaged one, whose reports go; raises where it is too large."""
+    training = json.loads((Path(world) / WORLD_FILE).read_text())["training"]
+    with tempfile.TemporaryDirectory() as folder:
+        save_world(oyster.load(world), folder, training, half=True)
+        size = (Path(folder) / PARAMS_FILE).stat().st_size / 1e6
+        if size > MOST_MB:
+            raise app.UsageError(f"{world} would have {size:.1f} MB in the package, more than {MOST_MB}")
+        for report in reports(out):
+            report.unlink()
+        shutil.copytree(folder, out, dirs_exist_ok=True)
+    print(f"{out}: {size:.1f} MB")
 
 
 def reports(folder: Path) -> list[Path]:

@@ -31,7 +31,7 @@ class StageConfig:
     decay: float = 0.2  # share of a wsd's steps, the last ones, over which its rate falls; 0: it holds to the end
     optimizer: str = "adamw"  # or "muon", or "sgd" for tests of exactness
     weight_decay: float = 0.01
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # a larger gradient is cut to this norm; .inf: never
     ema: float = 0.0  # 0: off
     loud: float = 0.0  # share of windows drawn around loud moments
     events: float = 0.0  # share of windows drawn around changes of prompt
@@ -41,9 +41,11 @@ class StageConfig:
     save_every: int = 500
 
     def __post_init__(self):
-        check_positive(self, "steps", "batch", "frames", "learning_rate", "log_every", "eval_every", "save_every")
+        check_positive(self, "steps", "batch", "frames", "log_every", "eval_every", "save_every")
+        check_positive(self, "learning_rate", "clip_norm")
         check(math.isfinite(self.learning_rate), f"learning_rate must be finite, got {self.learning_rate}")
         check(self.warmup >= 0, f"warmup must not be negative, got {self.warmup}")
+        check(0 <= self.weight_decay < 1, f"weight_decay must lie in [0, 1), got {self.weight_decay}")
         check(self.schedule in ("cosine", "wsd"), f"schedule must be 'cosine' or 'wsd', got {self.schedule!r}")
         kinds = ("adamw", "muon", "sgd")
         check(self.optimizer in kinds, f"optimizer must be 'adamw', 'muon' or 'sgd', got {self.optimizer!r}")

@@ -1,5 +1,6 @@
 """How frames are drawn: frozen dataclasses, static in every compiled step."""
 
+import math
 from dataclasses import dataclass
 
 from oyster_jax.errors import check, check_positive
@@ -13,7 +14,9 @@ class Randomness:
     confidence_noise: float = 1.0  # Gumbel noise on the ranking, annealed to 0 (MaskGIT's choice temperature)
 
     def __post_init__(self):
-        check(self.temperature >= 0 and self.confidence_noise >= 0, "temperatures cannot be negative")
+        for name in ("temperature", "confidence_noise"):
+            value = getattr(self, name)
+            check(0 <= value < math.inf, f"{name} must be a number from 0 on, got {value}")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,9 @@ class Guidance:
 
     action: float = 0.0
     prompt: float = 0.0
+
+    def __post_init__(self):
+        check(math.isfinite(self.action) and math.isfinite(self.prompt), f"guidance must be finite, got {self}")
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,9 @@ def read_image(path: str | Path, media: MediaSpec) -> np.ndarray:
 
 
 def check_writable(path: str | Path) -> None:
-    """Raises OysterError before long work rather than after it."""
+    """Raises what writing a film there would, before long work rather than after it."""
+    import av  # noqa: F401
+
     folder = Path(path).resolve().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise OysterError(f"{path} cannot be written: {folder} is not a folder that can be written to")

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import runpy
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from oyster_jax.config_dict import as_config_dict, first_difference, from_dict, 
 from oyster_jax.config_experiment import ExperimentConfig, StageConfig, TrainConfig, resolve
 from oyster_jax.config_sampling import Randomness, SamplingConfig
 from oyster_jax.errors import OysterError
+from oyster_jax.sims import reef
 
 
 @pytest.fixture
@@ -168,3 +171,21 @@ def test_the_first_difference_is_named_with_both_values():
 
 def test_factors_know_their_size():
     assert ActionFactor("move", ("stay", "left")).size == 2
+
+
+GAME = ActionSpace((ActionFactor("action", ("NOOP", "FIRE")),))
+
+
+@pytest.mark.parametrize(
+    "name, media, actions",
+    [
+        *((f"reef_tiny{variant}", reef.MEDIA, reef.ACTIONS) for variant in ("", ":begin", ":quick")),
+        *((f"atari{variant}", MediaSpec(15, 30720), GAME) for variant in ("", ":quick")),
+        ("video", MediaSpec(12, 12288), ActionSpace()),
+    ],
+)
+def test_every_config_is_that_of_a_world(name, media, actions):
+    file, _, variant = name.partition(":")
+    module = runpy.run_path(Path(__file__).parents[1] / "configs" / f"{file}.py")
+    experiment = from_dict(ExperimentConfig, module["get_config"](*filter(None, [variant])).to_dict())
+    assert resolve(experiment, media, actions).dynamics.frame_tokens > 64

@@ -61,6 +61,14 @@ flags.DEFINE_enum("place", "bay", ["bay", "open"], "of --match and --direct: bay
 flags.DEFINE_boolean("held_out", False, "a match under prompts that were never recorded", flag_values=FLAGS)
 
 
+# What each kind of report takes, beside what all do.
+TAKES = {
+    "--data": {"frames", "starts", "context", "batch", "lpips"},
+    "--match": {"worlds", "idle", "held_out", "place", "context", "lpips"},
+    "--direct": {"place"},
+}
+
+
 def run(values: flags.FlagValues) -> None:
     import json
 
@@ -74,6 +82,10 @@ def run(values: flags.FlagValues) -> None:
         raise OysterError("--world, --out and one of --data, --match and --direct are needed")
     if len(asked) > 1:
         raise OysterError(f"give one of {' and '.join(asked)}: each is a report of its own")
+    common = {"data", "match", "direct", "world", "out", "seed", "video_steps", "audio_steps", "help"}
+    known = common | TAKES[asked[0]]
+    if odd := [f"--{name}" for name in FLAGS if values[name].present and name not in known]:
+        raise OysterError(f"{' and '.join(odd)}: not of a report of {asked[0]}")
     world = load(values.world)
     steps = {n: values[n].value for n in ("video_steps", "audio_steps") if values[n].value is not None}
     sampling = replace(world.config.sampling, **steps)

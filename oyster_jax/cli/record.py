@@ -38,7 +38,15 @@ flags.DEFINE_string(
     "captions leave something out, which stays what it was",
     flag_values=FLAGS,
 )
-flags.DEFINE_float("random_share", 0.3, "share of frames under random actions", 0, 1, flag_values=FLAGS)
+flags.DEFINE_float(
+    "random_share",
+    None,
+    "how much of a game is played at random (default: 0.3): of an Atari game a share of frames, of the reef a share of "
+    "the wanderer's moods",
+    0,
+    1,
+    flag_values=FLAGS,
+)
 flags.DEFINE_integer(
     "clip_frames", 128, "frames of one stored clip; training windows are cut from it", 2, flag_values=FLAGS
 )

@@ -1,6 +1,6 @@
 """oyster train: train a world on a data folder.
 
-  oyster train --config=configs/reef_tiny.py --data=data_reef --workdir=runs/reef
+  oyster train --config=configs/reef_tiny.py:quick --data=data_reef --workdir=runs/reef
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/hidden --config.dynamics.actions=latent
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout --stage=video_tokenizer

@@ -168,8 +168,11 @@ class DatasetWriter:
         if prompts > self.info.max_prompts:
             self.info = replace(self.info, max_prompts=prompts)
 
-    def end_episode(self, notes: list[str] = (), last: bool = False) -> None:
-        """Closes the shard if it is full, or if this was the `last` episode."""
+    def close_full(self, last: bool = False) -> None:
+        """Closes the open shard if it is full, or if nothing comes after it (`last`): what is in it is safe then.
+
+        To be called where a recording may go on later: after an episode, or after any clip of a film.
+        """
         if self._writer is None or (sum(self._frames) < self.shard_frames and not last):
             return
         self._writer.close()
@@ -182,16 +185,20 @@ class DatasetWriter:
         size = (self.folder / name).stat().st_size
         shard = ShardInfo(name, size, tuple(self._frames), tuple(self._episodes))
         self._frames, self._episodes = [], []
-        self.info = replace(
-            self.info,
-            shards=(*self.info.shards, shard),
-            notes=tuple(dict.fromkeys([*self.info.notes, *notes])),
-        )
+        self.info = replace(self.info, shards=(*self.info.shards, shard))
         try:
             save_info(self.folder, self.info)
         except OSError:  # a shard that is not listed would stand in the way of the next writer
             (self.folder / name).unlink()
             raise
+
+    def note(self, notes: list[str]) -> None:
+        """Adds remarks to what the folder says of itself; those that it has are not said twice."""
+        notes = tuple(dict.fromkeys([*self.info.notes, *notes]))
+        if notes != self.info.notes:
+            self.info = replace(self.info, notes=notes)
+            if self.info.shards:
+                save_info(self.folder, self.info)
 
 
 def _check_readable(path: Path, clips: int) -> None:

@@ -20,9 +20,9 @@ def record(
 ) -> DatasetInfo:
     """Records `frames` frames (None: all that the source has) into `folder` and returns what the folder now holds.
 
-    A folder that already holds a part of the same recording is continued, with its next episode; a film that `frames`
-    had cut goes on where that was. `progress` is called with the number of frames added. Whatever ends the recording
-    early, the shards already listed stay whole.
+    A folder that already holds a part of the same recording is continued, with its next episode; a film goes on where
+    it was cut or left. `progress` is called with the number of frames added. Whatever ends the recording early, the
+    shards already listed stay whole: a game's hold whole episodes, a film's any of its clips.
     """
     if frames is None and source.episodes is None:
         raise OysterError(f"source {source.name} never ends: say how many frames to record")
@@ -30,7 +30,7 @@ def record(
     with DatasetWriter(folder, info) as writer:
         total, episode = writer.info.frames, writer.info.next_episode
         progress(total)
-        start = 0  # in a film, of which `frames` may have left a rest; a game that was cut is over
+        start = 0  # in a film, of which a rest may be left; a game that was cut is over
         if source.episodes is not None and episode and (frames is None or total < frames):
             episode -= 1
             start = sum(n for s in writer.info.shards for n, e in zip(s.frames, s.episodes) if e == episode)
@@ -44,11 +44,13 @@ def record(
                 writer.add(clip_record(clip, episode, start), length, episode, len(clip.prompts))
                 start, total = start + length, total + length
                 progress(length)
+                if source.episodes is not None:
+                    writer.close_full()
                 if total == frames:
                     break
             episode, start = episode + 1, 0
-            done = total == frames or episode == source.episodes
-            writer.end_episode(source.notes(), last=done)
+            writer.note(source.notes())
+            writer.close_full(last=total == frames or episode == source.episodes)
         if writer.info.frames == 0:
             raise OysterError(f"source {source.name} gave no frames")
         return writer.info

@@ -236,7 +236,7 @@ def _played(
     sight = learn_sight(videos, memory, background, COURTS[source], field)
     if sight is None:
         return []
-    player = lambda: Player(field, world.config.actions.size, SourceOptions().random_share)
+    player = lambda: Player(field, world.config.actions.size, SourceOptions().chance)
     on = enumerate(clips, options.seed)
     return [play(world, c, options.context, sight, player(), options.sampling, seed) for seed, c in on]
 

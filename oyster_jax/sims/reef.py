@@ -205,7 +205,7 @@ def sound(state: ReefState) -> jax.Array:
 
 def set_scene(state: ReefState, scene: Scene) -> ReefState:
     """From the next frame on it looks and sounds like `scene`, in the place where it is; -1 leaves what there is."""
-    scene = Scene(*(jnp.where(jnp.asarray(i) < 0, old, i).astype(jnp.int32) for i, old in zip(scene, state.scene)))
+    scene = Scene(*(jnp.where(jnp.asarray(i) < 0, old, i).astype(jnp.int32) for i, old in zip(scene, state.next_scene)))
     return state._replace(next_scene=scene._replace(place=state.scene.place))
 
 

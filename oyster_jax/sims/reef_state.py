@@ -83,7 +83,7 @@ def scene_of(text: str) -> Scene:
         for said in np.ndindex(*(2,) * len(ATTRIBUTES)):
             if caption(scene, said) == text:
                 return Scene(*np.where((*said, 1), scene, -1).tolist())
-    raise OysterError(f"the reef has no scene '{text}'; one reads '{caption(Scene(0, 0, 0, 0))}'")
+    raise OysterError(f"the reef has no scene '{text}'; one reads '{caption(at(BAY, SEEN)[0])}'")
 
 
 def random_scene(key, scenes: tuple[Scene, ...] = at(BAY, SEEN)) -> Scene:

@@ -67,7 +67,7 @@ def cache_tokens(
                     clip = {k: v[start : start + length] for k, v in arrays.items()}
                     writer.add(_encode(world, run, meta, clip, options), length, int(episode), len(meta["prompts"]))
                 progress(int(reader.frames[index]))
-            writer.end_episode(last=episode == episodes[-1])
+            writer.close_full(last=episode == episodes[-1])
     return folder, options
 
 

@@ -29,6 +29,11 @@ TINY = f"--config={Path(__file__).parents[2] / 'configs/tiny.py'}"
         (["rollout"], ["--world"]),
         (["evaluate", "--world=x"], ["--data", "--out"]),
         (["evaluate", "--world=x", "--out=y", "--data=z", "--match=3"], ["--data and --match"]),
+        (["evaluate", "--world=x", "--out=y", "--data=z", "--idle"], ["--idle", "--data"]),
+        (
+            ["evaluate", "--world=x", "--out=y", "--direct", "--worlds=3", "--idle"],
+            ["--worlds and --idle", "--direct"],
+        ),
     ],
 )
 def test_a_command_line_that_does_not_fit(refused, arguments, words):
@@ -67,6 +72,8 @@ def test_flags_of_an_earlier_command_are_forgotten(refused, oyster, tmp_path):
         (["--source=reef", "--frames=9", "--size=50"], ["size", "50"]),
         (["--source=reef", "--frames=9", "--clip_frames=1"], ["clip_frames"]),
         (["--source=reef", "--frames=9", "--random_share=1.5"], ["random_share"]),
+        (["--source=vizdoom:basic_audio", "--frames=9", "--random_share=0.5"], ["random_share"]),
+        (["--source=video:*.mp4", "--random_share=0.5"], ["random_share"]),
         (["--source=video:*.mp4"], ["*.mp4"]),
     ],
 )

@@ -57,6 +57,8 @@ def test_a_world_that_is_none(refused, tmp_path, world_folder, long_data, comman
         ("--event=inf:night", ["SECONDS:PROMPT"]),
         ("--event=nan:night", ["SECONDS:PROMPT"]),
         ("--event=99:night", ["after the end", "--seconds"]),
+        ("--prompt_guidance=nan", ["guidance"]),
+        ("--action_guidance=inf", ["guidance"]),
         ("--seconds=0", ["seconds"]),
         ("--seconds=nan", ["--seconds"]),
         ("--seed=-1", ["seed"]),

@@ -56,6 +56,31 @@ def test_a_recording_that_was_interrupted_goes_on(tmp_path, echo):
     assert shards(tmp_path / "parts") == ["shard-00000.array_record", "shard-00001.array_record"]
 
 
+def test_what_is_recorded_of_a_film_is_kept_between_its_clips(tmp_path, echo, monkeypatch):
+    """Of a game it would be kept after an episode only."""
+    monkeypatch.setattr(DatasetWriter.__init__, "__defaults__", (30,))
+    record(echo(episodes=2), tmp_path / "once", frames=None, clip_frames=16)
+    with monkeypatch.context() as power:
+        power.setattr("oyster_jax.data.recorder.clip_record", cut_off_after(5))
+        with pytest.raises(KeyboardInterrupt):
+            record(echo(episodes=2), tmp_path / "parts", frames=None, clip_frames=16)
+    assert load_info(tmp_path / "parts").frames == 72  # of the second film the first 32
+    record(echo(episodes=2), tmp_path / "parts", frames=None, clip_frames=16)
+    assert clips(tmp_path / "once") == clips(tmp_path / "parts")
+
+
+def cut_off_after(count):
+    """`clip_record`, that is interrupted when it has made `count` records."""
+    made = iter(range(count))
+
+    def make(*clip):
+        if next(made, None) is None:
+            raise KeyboardInterrupt
+        return clip_record(*clip)
+
+    return make
+
+
 def test_a_recorder_that_was_killed_before_its_first_shard_is_forgotten(tmp_path, echo):
     (tmp_path / ".shard-00000.tmp").write_bytes(b"what a power cut leaves")
     assert record(echo(), tmp_path, frames=40).frames == 40
@@ -80,7 +105,7 @@ def test_an_interrupted_writer_leaves_whole_shards_only(tmp_path, echo):
         for episode in range(5):
             for clip in source.episode(episode, 16):
                 writer.add(clip_record(clip, episode, 0), len(clip.video), episode)
-            writer.end_episode()
+            writer.close_full()
         raise RuntimeError("the cat")
     info = load_info(tmp_path / "d")
     assert [s.episodes for s in info.shards] == [(0, 0, 0, 1, 1, 1), (2, 2, 2, 3, 3, 3)] and info.next_episode == 4

@@ -211,3 +211,32 @@ def test_impossible_options_are_named(tmp_path, options, says):
     path = film(tmp_path / "a.mp4", seconds=0.2)
     with pytest.raises(OysterError, match=says):
         make_source(f"video:{path}", SourceOptions(**options))
+
+
+def test_a_film_that_breaks_is_recorded_as_far_as_it_can_be_read(tmp_path, monkeypatch):
+    for name in "abc":
+        film(tmp_path / f"{name}.mkv")
+    from oyster_jax.data.sources import video
+
+    read, seen = video._square, []
+
+    def square(frame, size):
+        seen.append(frame)
+        if len(seen) == 45:  # in the second film: the first one took 31
+            raise av.error.InvalidDataError(1094995529, "Invalid data found")
+        return read(frame, size)
+
+    monkeypatch.setattr(video, "_square", square)
+    info = record(make_source(f"video:{tmp_path}/*.mkv"), tmp_path / "out", None, clip_frames=8)
+    length = {e: sum(n for s in info.shards for n, x in zip(s.frames, s.episodes) if x == e) for e in range(3)}
+    assert length == {0: 30, 1: 13, 2: 30}
+    assert [note for note in info.notes if "b.mkv cannot be read beyond 0.9 s" in note]
+    assert open_clips(tmp_path / "out").info.notes == info.notes
+
+
+def test_another_caption_is_another_recording(tmp_path):
+    film(tmp_path / "a.mkv")
+    record(make_source(f"video:{tmp_path}/*.mkv"), tmp_path / "out", 10)
+    (tmp_path / "a.txt").write_text("a flash")
+    with pytest.raises(OysterError, match="another recipe"):
+        record(make_source(f"video:{tmp_path}/*.mkv"), tmp_path / "out", None)

@@ -59,7 +59,7 @@ class AleSource:
         seeds = np.random.SeedSequence((self._options.seed, index))
         rng = np.random.default_rng(seeds)
         console = self._console(int(seeds.generate_state(1)[0] >> 1))
-        player = Player(self._field, self.actions.size, self._options.random_share)
+        player = Player(self._field, self.actions.size, self._options.chance)
         sound = _Sound()
         for _ in range(rng.integers(1, _MAX_NOOPS)):
             console.act(0)
@@ -111,7 +111,7 @@ def _check(game: str, options: SourceOptions) -> None:
         raise OysterError(f"ale:{game} gives frames of 8 to 160 pixels, not {options.size}")
     if options.policy not in (None, "random"):
         raise OysterError(f"ale:{game} knows the policy 'random' and its own (none given), not '{options.policy}'")
-    if not 0 <= options.random_share <= 1:
+    if not 0 <= options.chance <= 1:
         raise OysterError(f"random_share is a share between 0 and 1, got {options.random_share}")
 
 

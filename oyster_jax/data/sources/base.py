@@ -56,9 +56,15 @@ class SourceOptions:
     size: int | None = None
     sample_rate: int | None = None
     policy: str | None = None
-    random_share: float = 0.3  # share of frames under random sticky actions, where a policy plays
+    random_share: float | None = None  # see `chance`
+
+    @property
+    def chance(self) -> float:
+        """Where a policy plays, how much of the play is random instead, sticky actions: of games a share of frames, of
+        the reef a share of the wanderer's moods. 1 is the policy `random`."""
+        return 1.0 if self.policy == "random" else 0.3 if self.random_share is None else self.random_share
 
     @property
     def player(self) -> str:
         """The players as a `recipe`."""
-        return f"policy {self.policy or 'own'}, random_share {1.0 if self.policy == 'random' else self.random_share}"
+        return f"policy {self.policy or 'own'}, random_share {self.chance}"

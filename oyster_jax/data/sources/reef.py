@@ -48,7 +48,7 @@ class ReefSource:
     def __init__(self, options: SourceOptions = SourceOptions(), place: str = ""):
         self.name, self._scenes = ":".join(filter(None, ("reef", place))), SCENES_OF[place]
         self._seed, self.recipe = options.seed, options.player
-        self._random_share = 1.0 if options.policy == "random" else options.random_share
+        self._random_share = options.chance
         self._restless = options.policy == "restless"
 
     def episode(self, index: int, clip_frames: int) -> Iterator[RawClip]:
@@ -211,5 +211,6 @@ def play(
         "pearls": jax.vmap(reef.pearl_ages)(states) >= reef.RIPE,  # by tile of the frame
         "events": jax.vmap(reef.events)(states),
         "random": moods.random,
+        "scene": jnp.stack(states.scene, axis=-1),
     }
     return Frames(video, audio, moods.action, states, said, truth)

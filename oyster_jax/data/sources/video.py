@@ -46,9 +46,10 @@ class VideoSource:
         self._files = [p for p in matches if p.is_file() and p.suffix != ".txt"]
         if not self._files:
             raise OysterError(f"no film matches '{pattern}'; give a glob such as 'films/*.mp4'")
-        names = hashlib.sha256("\n".join(p.name for p in self._files).encode()).hexdigest()
-        self.recipe = f"{len(self._files)} films, names {names[:8]}"
         self._captions = [_captions(p) for p in self._files]
+        digest = lambda lines: hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
+        said = digest(f"{seconds.tolist()} {captions}" for seconds, captions in self._captions)
+        self.recipe = f"{len(self._files)} films, names {digest(p.name for p in self._files)}, captions {said}"
         silent = [p for p in self._files if not _has_sound(p)]
         self._notes = [f"{p.name} has no sound track; its sound is recorded as silence" for p in silent]
         self.episodes = len(self._files)
@@ -57,25 +58,35 @@ class VideoSource:
         return list(self._notes)
 
     def episode(self, index: int, clip_frames: int) -> Iterator[RawClip]:
-        """Film `index` from its first picture to its last, decoded as it goes."""
+        """Film `index` from its first picture to its last one that can be read, decoded as it goes."""
         if not 0 <= index < self.episodes:
             raise OysterError(f"{self.name} has {self.episodes} files, no episode {index}")
-        path, media = self._files[index], self.media
+        video, audio, first = [], [], 0
+        for picture, sound in self._decode(self._files[index]):
+            video.append(picture)
+            audio.append(sound)
+            if len(video) == clip_frames:
+                yield self._clip(index, first, video, audio)
+                video, audio, first = [], [], first + clip_frames
+        if video:
+            yield self._clip(index, first, video, audio)
+
+    def _decode(self, path: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Each frame's picture and sound. A film that breaks ends there, with a note: the others are worth having."""
+        frames = 0
         try:
             with av.open(str(path)) as film, av.open(str(path)) as again:
-                start, pictures = _pictures(film, media)
-                sound = _Sound(again, start, media)
-                video, audio, first = [], [], 0
+                start, pictures = _pictures(film, self.media)
+                sound = _Sound(again, start, self.media)
                 for picture in pictures:
-                    video.append(picture)
-                    audio.append(sound.read())
-                    if len(video) == clip_frames:
-                        yield self._clip(index, first, video, audio)
-                        video, audio, first = [], [], first + clip_frames
-                if video:
-                    yield self._clip(index, first, video, audio)
+                    heard = sound.read()
+                    frames += 1
+                    yield picture, heard
         except av.FFmpegError as e:
-            raise OysterError(f"{path} cannot be read to its end: {e.strerror}") from None
+            seconds = frames / float(self.media.fps)
+            self._notes.append(
+                f"{path.name} cannot be read beyond {seconds:.1f} s ({e.strerror}); it is recorded so far"
+            )
 
     def _clip(self, index: int, first: int, video: list, audio: list) -> RawClip:
         times, captions = self._captions[index]
@@ -101,6 +112,8 @@ def _media(options: SourceOptions) -> MediaSpec:
         raise OysterError(f"1024 samples a frame at {fps} frames a second are no whole sample rate; choose sample_rate")
     if options.policy is not None:
         raise OysterError(f"films are not played; leave out the policy '{options.policy}'")
+    if options.random_share is not None:
+        raise OysterError("films are not played; leave out random_share")
     size = 64 if options.size is None else options.size
     return MediaSpec(fps, int(rate), size, size)
 

@@ -169,6 +169,8 @@ def _check(scenario: str, options: SourceOptions) -> None:
         raise OysterError(f"{name} gives frames of 8 to {min(_SCREEN)} pixels, not {options.size}")
     if options.policy not in (None, "random"):
         raise OysterError(f"{name} knows only the policy 'random', not '{options.policy}'")
+    if options.random_share is not None:
+        raise OysterError(f"{name} is played at random only; leave out random_share")
 
 
 def _controls(buttons: list[Button]) -> tuple[ActionSpace, list[np.ndarray]]:
