@@ -36,8 +36,7 @@ def simulate(worlds: int = 64, frames: int = 128) -> dict:
     @jax.jit
     def play(states, key):
         actions = jax.random.randint(key, (frames, worlds, len(sizes)), 0, sizes)
-        shown = lambda states, action: jax.vmap(reef.step)(states, action)
-        states, obs = jax.lax.scan(shown, states, actions)
+        states, obs = jax.lax.scan(jax.vmap(reef.step), states, actions)
         return states, jax.tree.map(lambda x: x.astype(jnp.float32).mean(), obs)  # all of it is made, none is kept
 
     states = begin(jax.random.split(jax.random.key(0), worlds))

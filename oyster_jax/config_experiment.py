@@ -31,7 +31,7 @@ class StageConfig:
     decay: float = 0.2  # share of a wsd's steps, the last ones, over which its rate falls; 0: it holds to the end
     optimizer: str = "adamw"  # or "muon", or "sgd" for tests of exactness
     weight_decay: float = 0.01
-    clip_norm: float = 1.0  # a larger gradient is cut to this norm; .inf: never
+    clip_norm: float = 1.0  # a larger gradient is cut to this norm; inf: never
     ema: float = 0.0  # 0: off
     loud: float = 0.0  # share of windows drawn around loud moments
     events: float = 0.0  # share of windows drawn around changes of prompt

@@ -82,7 +82,7 @@ def run(values: flags.FlagValues) -> None:
         raise OysterError("--world, --out and one of --data, --match and --direct are needed")
     if len(asked) > 1:
         raise OysterError(f"give one of {' and '.join(asked)}: each is a report of its own")
-    common = {"data", "match", "direct", "world", "out", "seed", "video_steps", "audio_steps", "help"}
+    common = {"data", "match", "direct", "world", "out", "seed", "video_steps", "audio_steps"}
     known = common | TAKES[asked[0]]
     if odd := [f"--{name}" for name in FLAGS if values[name].present and name not in known]:
         raise OysterError(f"{' and '.join(odd)}: not of a report of {asked[0]}")

@@ -110,7 +110,8 @@ class TemporalAttention(nn.Module):
         q, k, v = project(c, x_BTND)
         q, k = rotate(q, angles), rotate(k, angles)
         present = KV(jnp.moveaxis(k, 1, 3), jnp.moveaxis(v, 1, 3))
-        past = present if past is None else past
+        if past is None:
+            past, rows = present, None  # of the same tokens
         q = q.reshape(*q.shape[:-2], c.groups, c.heads // c.groups, c.head_dim)
         # The queries are put where the past of their tokens lies: to gather that would be to copy it.
         ask = q if rows is None else put(q, rows, past.k.shape[1])

@@ -11,11 +11,20 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from oyster_jax.config_sampling import SamplingConfig
-from oyster_jax.errors import OysterError, check
+from oyster_jax.errors import check
 from oyster_jax.models.text_encoder import prompt_bytes
 from oyster_jax.models.world_model import World
 from oyster_jax.sampling.executables import compile_or_load, describe
-from oyster_jax.sampling.rollout import RolloutState, check_image, commit, first_frame, predict, state_like
+from oyster_jax.sampling.rollout import (
+    RolloutState,
+    check_action,
+    check_image,
+    check_state,
+    commit,
+    first_frame,
+    predict,
+    state_like,
+)
 from oyster_jax.types import Observation
 
 
@@ -51,11 +60,16 @@ def compile_step(
 
     def fast(state_now: RolloutState, action_BA: jax.Array) -> tuple[RolloutState, Observation]:
         world.config.played_actions.check(action_BA)
-        action_BA = action_BA if isinstance(action_BA, jax.Array) else np.asarray(action_BA, np.int32)
+        if getattr(action_BA, "dtype", None) != jnp.int32:
+            action_BA = np.asarray(action_BA, np.int32)
         try:
             pending, obs = shown(world, state_now, action_BA)
         except TypeError:  # what a compiled program says of arguments that it was not made for
-            _explain(state, state_now, action, action_BA)
+            check_state(world, state_now)
+            sessions, kind = len(state_now.position), state_now.key.dtype
+            check(sessions == batch, f"this step was compiled for another number of sessions: {batch}, not {sessions}")
+            check(kind == state.key.dtype, f"this step was compiled for another kind of keys than {kind}")
+            check_action(world, action_BA, batch)
             raise
         return committed(world, state_now, pending), obs
 
@@ -152,16 +166,3 @@ def _places(mesh: Mesh | None) -> str:
 def _check_divides(batch: int, mesh: Mesh | None) -> None:
     devices = 1 if mesh is None else mesh.size
     check(batch > 0 and batch % devices == 0, f"{batch} sessions do not divide among {devices} devices")
-
-
-def _explain(state, given_state, action, given_action) -> None:
-    """Says which of the arguments does not fit, where one can tell."""
-    for name, expected, given in (("state", state, given_state), ("action", action, given_action)):
-        if jax.tree.structure(expected) != jax.tree.structure(given):
-            raise OysterError(f"this {name} is of another world than the step was compiled for")
-        for want, got in zip(jax.tree.leaves(expected), jax.tree.leaves(given)):
-            if want.shape != np.shape(got) or want.dtype != getattr(got, "dtype", None):
-                raise OysterError(
-                    f"this {name} is of another world or another number of sessions than the step was compiled for: "
-                    f"{want.dtype}{list(want.shape)} against {getattr(got, 'dtype', '?')}{list(np.shape(got))}"
-                )

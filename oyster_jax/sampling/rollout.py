@@ -94,12 +94,12 @@ def state_like(world: World, batch: int, keys: str | None = None) -> RolloutStat
 
 def check_state(world: World, state: RolloutState) -> None:
     """Raises OysterError unless `state` has the shape of sessions of `world`."""
-    describe = lambda s: (jax.tree.structure(s), [(x.shape, x.dtype) for x in jax.tree.leaves(s)])
     fits = isinstance(state, RolloutState)
-    fits = fits and describe(state) == describe(
-        state_like(world, len(state.position), str(jax.random.key_impl(state.key)))
-    )
-    check(fits, "this state is no session of this world, which has other sizes: begin one by reset or prefill")
+    if fits:
+        describe = lambda s: (jax.tree.structure(s), [(x.shape, x.dtype) for x in jax.tree.leaves(s)])
+        like = state_like(world, len(state.position), str(jax.random.key_impl(state.key)))
+        fits = describe(state) == describe(like)
+    check(fits, "this state is of no session of this world, which has other sizes: begin one by reset or prefill")
 
 
 def reset(

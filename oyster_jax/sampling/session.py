@@ -42,8 +42,9 @@ def restore(world: World, data: bytes) -> RolloutState:
     head = json.loads(head)
     check(head["world"] == fingerprint(world), "this snapshot is of another world: restore it with its own")
     like = state_like(world, head["sessions"], head["keys"])
-    arrays = (x for _, x in sorted(load(raw).items()))
-    return jax.tree.map(lambda want: _as(want, next(arrays), head["keys"]), like)
+    wanted, tree = jax.tree.flatten(like)
+    arrays = [_as(want, x, head["keys"]) for want, (_, x) in zip(wanted, sorted(load(raw).items()), strict=True)]
+    return jax.tree.unflatten(tree, arrays)
 
 
 def fork(state: RolloutState, futures: int) -> RolloutState:

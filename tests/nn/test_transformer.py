@@ -46,6 +46,16 @@ def test_layers_in_a_loop_cannot_leave_tokens_out(deep):
         STTransformer(c).apply({"params": params}, x, position, prompt=prompt, rows=jnp.zeros((2, 1), jnp.int32))
 
 
+def test_tokens_asked_for_alone_are_those_among_all(deep, unrolled):
+    """Without a past (with one: `tests/sampling/test_rollout.py`), and each session's own."""
+    _, _, x, position, prompt = deep
+    rows = jnp.array([[2, 0], [1, 2]])
+    every, _ = jax.jit(unrolled[1])(x, position, None, None, prompt)
+    some, present = jax.jit(unrolled[1])(x, position, None, None, prompt, None, rows)
+    np.testing.assert_allclose(some, jnp.take_along_axis(every, rows[:, None, :, None], axis=2), atol=1e-4)
+    assert present[-1].k.shape[1] == 2
+
+
 def test_layers_apart_compute_what_a_loop_does(deep, unrolled):
     c, params, x, position, prompt = deep
     looped, kv = jax.jit(STTransformer(c).apply)({"params": params}, x, position, None, None, prompt)

@@ -147,9 +147,11 @@ def test_a_state_that_does_not_fit_is_refused_and_stays(world, eight, actions):
     two = session.take(eight, slice(2))
     with pytest.raises(OysterError, match="another number of sessions"):
         fast(eight, actions[0])
-    with pytest.raises(OysterError, match="state is of another world"):
+    with pytest.raises(OysterError, match="no session of this world"):
         fast(two._replace(video=two.video[:1]), actions[0, :2])
-    for action in (actions[0, :2, :1], actions[0, :2] + 3):
+    with pytest.raises(OysterError, match="another kind of keys"):
+        fast(two._replace(key=jax.random.split(jax.random.key(0, impl="rbg"), 2)), actions[0, :2])
+    for action in (actions[0, :2, :1], actions[0, :1], actions[0, :2] + 3):
         with pytest.raises(OysterError, match="action"):
             fast(two, action)
     jax.tree.map(
