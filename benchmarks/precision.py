@@ -21,6 +21,7 @@ from absl import app, flags
 import oyster_jax as oyster
 from oyster_jax.models import world_model
 from oyster_jax.models.dynamics import Dynamics, frames_before
+from oyster_jax.nn import layers
 from oyster_jax.sampling import rollout
 from oyster_jax.types import TokenFrame
 
@@ -46,7 +47,8 @@ def int8(world: oyster.World) -> oyster.World:
     b, d = 1, world.config.dynamics
     tokens = TokenFrame(*(jnp.zeros((b, 1, n), jnp.int32) for n in (d.video_tokens, d.audio_tokens)))
     now, action = jnp.zeros((b, 1), jnp.int32), jnp.zeros((b, 1, len(d.action_sizes)), jnp.int32)
-    told = (tokens, None, action, now, oyster.encode_prompt(world), now)
+    hidden = jax.tree.map(lambda x: x == 0, tokens)  # such frames pass through all that committed ones do, and more
+    told = (tokens, hidden, action, now, oyster.encode_prompt(world), now)
     before = frames_before(tokens, d.look_back)
     init = lambda: int8_dynamics(world.config).init(jax.random.key(0), *told, before=before)["params"]
     own = world.params["dynamics"]
@@ -92,6 +94,9 @@ def player(world: oyster.World, prompt: str):
 def main(_):
     v = flags.FLAGS
     world = oyster.load(v.world)
+    # Qwix puts its product in the place of lax.dot_general, and must see the weight as it is: all sides do without the
+    # CPU's product of two matrices, which makes a step neither faster nor slower.
+    layers._product = jax.lax.dot_general
     plain, runs, seen = world_model.MODULES["dynamics"], {}, {}
     for name, change in {"float32": lambda w: w, "bfloat16": bfloat16, "int8": int8}.items():
         changed = change(world)
