@@ -179,7 +179,7 @@ GAME = ActionSpace((ActionFactor("action", ("NOOP", "FIRE")),))
 @pytest.mark.parametrize(
     "name, media, actions",
     [
-        *((f"reef_tiny{variant}", reef.MEDIA, reef.ACTIONS) for variant in ("", ":begin", ":quick")),
+        *((f"reef_tiny{variant}", reef.MEDIA, reef.ACTIONS) for variant in ("", ":begin", ":bay", ":end", ":quick")),
         *((f"atari{variant}", MediaSpec(15, 30720), GAME) for variant in ("", ":quick")),
         ("video", MediaSpec(12, 12288), ActionSpace()),
     ],

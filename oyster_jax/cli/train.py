@@ -4,8 +4,7 @@
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/hidden --config.dynamics.actions=latent
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout --stage=video_tokenizer
-  oyster train --config=configs/reef_tiny.py --config.dynamics.stood=0 --data=data_reef --workdir=runs/on \
-      --init_from=reef --stage=dynamics
+  oyster train --config=configs/reef_tiny.py:end --data=data_reef --workdir=runs/on --init_from=reef --stage=dynamics
 
 Stages run in their order: video_tokenizer, audio_tokenizer, latent_action (where the dynamics use it), dynamics. The
 same command resumes where it was stopped; with --export it trains no further, and exports the world as far as it is.
