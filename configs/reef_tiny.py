@@ -11,9 +11,9 @@
       --stage=dynamics
 
 Dynamics of two layers first, then of four: a step of two takes little more than half of one of four, so what two can
-learn is learnt by two. Then in the bay alone, until fewer of its swimmers are lost than by the world before; the open
-reef is forgotten meanwhile, and 600 steps of both bring it back. This is how the world was trained that comes with the
-package; README.md beside this file says what each part bought ("From nothing"), and what else was tried.
+learn is learnt by two. Then in the bay alone, where a minute goes wrong less often after it; the open reef is forgotten
+meanwhile, and both together bring most of it back. This is how the world was trained that comes with the package;
+README.md beside this file says what each part bought ("From nothing"), and what else was tried.
 
 `configs/reef_tiny.py:quick` takes a quarter of an hour on `oyster record --source=reef --frames=20000`: hour, weather,
 water and lanterns of a world, and not yet a swimmer.
