@@ -83,6 +83,8 @@ class TrainConfig:
     # Weight of a token that a picture's patches share, 1: as much as all of them. As one token of many it would hardly
     # be learnt what a prompt says of the light: prompts change seldom.
     shared_weight: float = 0.25
+    few_hidden: float = 0.0  # share of frames of which the dynamics are shown all but what moves, see `random_masks`
+    only_seen: bool = False  # a rollout draws a picture's codes only in places where the training clips show them
     cold_share: float = 0.2  # share of dynamics windows encoded from their own first frame
     labelled_frames: int = 1000  # labelled training frames that name the latent codes by the controls they mean
     workers: int = 0  # Grain worker processes; the batch order depends on it
@@ -92,6 +94,7 @@ class TrainConfig:
         check_positive(self, "keep")
         for name in ("motion_weight", "steadiness", "likeness", "shared_weight", "labelled_frames", "workers"):
             check(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
+        check(0 <= self.few_hidden <= 1, f"train.few_hidden must lie in [0, 1], got {self.few_hidden}")
         check(0 <= self.cold_share < 1, f"train.cold_share must lie in [0, 1), got {self.cold_share}")
         for name in ("latent_action", "dynamics"):
             check(getattr(self, name).renew_every == 0, f"train.{name}.renew_every must be 0: only tokenizers renew")

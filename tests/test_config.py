@@ -113,6 +113,7 @@ def test_what_does_not_fit_is_named(world, change, message):
         (lambda: DynamicsConfig(stood=-1), "dynamics.stood"),
         (lambda: SamplingConfig(schedule="linear"), "sampling.schedule"),
         (lambda: TrainConfig(cold_share=1.0), "train.cold_share"),
+        (lambda: TrainConfig(few_hidden=1.1), "train.few_hidden"),
         (lambda: TrainConfig(motion_weight=-1.0), "train.motion_weight"),
         (lambda: TrainConfig(dynamics=StageConfig(loud=0.5)), "train.dynamics.loud"),
     ],

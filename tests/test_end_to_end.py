@@ -217,9 +217,10 @@ def doom(folder: Path) -> list[list]:
     dynamics."""
     data, world = f"--data={folder / 'data'}", f"--world={folder / 'world'}"
     named = [f"--out={folder / 'world.mp4'}", "--actions=left/on*4,none/off", "--seconds=2"]
+    flags = ["--config.dynamics.cotrain_latent=True", "--config.train.only_seen=True"]
     return [
         ["record", "--source=vizdoom:basic_audio", "--frames=96", SHORT, f"--out={folder / 'data'}"],
-        ["train", TINY, data, f"--workdir={folder}", HIDDEN, "--config.dynamics.cotrain_latent=True"],
+        ["train", TINY, data, f"--workdir={folder}", HIDDEN, *flags],
         ["rollout", world, data, *named],
     ]
 
@@ -229,7 +230,9 @@ def test_doom_with_its_actions_hidden(jobs):
     assert codes == [0, 0, 0]
     assert_film(folder / "world.mp4", 18, Fraction(35, 4))
     world = load(folder / "world")
-    assert set(world.params) == LATENT | {"controls"} and world.config.dynamics.cotrain_latent
+    assert set(world.params) == LATENT | {"controls", "seen"} and world.config.dynamics.cotrain_latent
+    seen, d = world.params["seen"]["video"], world.config.dynamics
+    assert seen.shape == (d.video_tokens, d.video_codes) and seen.any(1).all()
     assert world.config.actions == open_clips(folder / "data").info.actions
 
 

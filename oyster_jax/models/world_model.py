@@ -34,7 +34,11 @@ MODULES = {
 
 @dataclass(frozen=True)
 class World:
-    """A pytree: `params` are its leaves, `{"video_tokenizer": …, "dynamics": …}`; `config` is static and hashable."""
+    """A pytree: `params` are its leaves, `{"video_tokenizer": …, "dynamics": …}`; `config` is static and hashable.
+
+    Beside the parts of MODULES, `params` may hold `controls`, which name latent codes, and `seen`, which codes a
+    picture's places may show.
+    """
 
     params: dict
     config: WorldConfig

@@ -316,4 +316,9 @@ def _guided_logits(world, state, tokens, masked, action_BA, settings: SamplingCo
     logits, _ = _forward(world, state, tokens, masked, jnp.stack(actions, axis=1), entries, wanted=wanted)
     # full + sum of w * (full - bare)
     weight = jnp.array([1 + sum(weights[1:]), *(-w for w in weights[1:])])
-    return jax.tree.map(lambda x: jnp.einsum("v,bvnc->bnc", weight, x)[:, None] if len(views) > 1 else x, logits)
+    logits = jax.tree.map(lambda x: jnp.einsum("v,bvnc->bnc", weight, x)[:, None] if len(views) > 1 else x, logits)
+    if "seen" not in world.params:
+        return logits
+    seen = world.params["seen"]["video"]  # bool [N, codes], see `training.tokens.seen_codes`
+    seen = seen[None] if wanted is None else seen[wanted.video]
+    return logits._replace(video=jnp.where(seen[:, None], logits.video, -jnp.inf))

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from oyster_jax.config import DynamicsConfig
 from oyster_jax.config_experiment import TrainConfig
 from oyster_jax.data import records
 from oyster_jax.data.dataset import ClipReader, DatasetWriter
@@ -69,6 +70,14 @@ def cache_tokens(
                 progress(int(reader.frames[index]))
             writer.close_full(last=episode == episodes[-1])
     return folder, options
+
+
+def seen_codes(reader: ClipReader, c: DynamicsConfig) -> np.ndarray:
+    """Which codes the training clips of a token cache show in each of a picture's places, bool [N, codes]."""
+    seen = np.zeros((c.video_tokens, c.video_codes), bool)
+    for index in reader.split("train"):
+        seen[np.arange(c.video_tokens), reader[index][1]["video_tokens"]] = True
+    return seen
 
 
 def spans(frames: int, options: TokenCacheOptions, rng: np.random.Generator) -> list[tuple[int, int]]:

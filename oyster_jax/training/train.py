@@ -25,7 +25,7 @@ from oyster_jax.training.deepen import deepened
 from oyster_jax.training.loop import run_stage
 from oyster_jax.training.tasks import Sample, Task, make_tasks
 from oyster_jax.training.tasks.dynamics import Codebooks
-from oyster_jax.training.tokens import PAD, cache_tokens, digest, token_arrays
+from oyster_jax.training.tokens import PAD, cache_tokens, digest, seen_codes, token_arrays
 from oyster_jax.training.translate import translate
 from oyster_jax.types import Clip, Observation
 
@@ -76,7 +76,11 @@ def train(
         if begin and task.name == "dynamics" and not begun:
             begin = _translated(begin, init_from, world, reader)
         params = _run(task, world, experiment, reader, mesh, workdir, export, begin, origin) if wanted else begin
-        world = unroll_layers(World(world.params | trained_parts(task.name, params), config))
+        parts = trained_parts(task.name, params)
+        if task.name == "dynamics" and experiment.train.only_seen:
+            folder, _ = cache_tokens(world, reader, workdir, experiment.train, experiment.seed)
+            parts |= {"seen": {"video": seen_codes(open_clips(folder), config.dynamics)}}
+        world = unroll_layers(World(world.params | parts, config))
     if not world.params:
         raise OysterError(f"nothing to export: {workdir} holds no checkpoint of any stage yet")
     if "latent_action" in world.params and reader.info.actions.size > 1 and experiment.train.labelled_frames:

@@ -225,6 +225,22 @@ def test_tokens_asked_for_alone_get_the_logits_they_get_among_all(world, one, ac
         np.testing.assert_allclose(x[:, :, w[0]], y, atol=1e-4)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "one_by_one"])
+def test_codes_are_drawn_only_where_they_were_seen(world, one, actions, schedule):
+    """Hot, so that anything else would be drawn too; a world that saw every code everywhere draws as one that does not
+    know."""
+    d, hot = world.config.dynamics, dataclasses.replace(world.config.sampling, schedule=schedule)
+    hot = dataclasses.replace(hot, video_steps=4, randomness=Randomness(temperature=100.0))
+    seen = np.random.default_rng(0).random((d.video_tokens, d.video_codes)) < 2 / d.video_codes
+    seen[:, 0] = True
+    knowing = lambda seen: dataclasses.replace(world, params=world.params | {"seen": {"video": jnp.asarray(seen)}})
+    draw = jax.jit(lambda world, key: rollout.predict(world, one._replace(key=key), actions[0, :1], hot)[0])
+    keys = [jax.random.split(jax.random.key(i), 1) for i in range(10)]
+    drawn = [np.asarray(draw(knowing(seen), key).tokens.video)[0] for key in keys]
+    assert seen[np.arange(d.video_tokens), np.stack(drawn)].all() and len(np.unique(np.stack(drawn), axis=0)) > 1
+    assert_same(draw(knowing(np.ones_like(seen)), keys[0]).tokens, draw(world, keys[0]).tokens)
+
+
 def test_guidance_moves_logits_away_from_the_null_conditions(world, one, actions):
     settings = dataclasses.replace(world.config.sampling, guidance=Guidance(action=0.5, prompt=2.0))
     d = world.config.dynamics

@@ -25,6 +25,7 @@ from oyster_jax.training.tasks.dynamics import (
 from oyster_jax.types import Logits, TokenFrame
 
 B, T, N, K = 40, 50, 20, 10
+GRID = DynamicsConfig(video_tokens=N, video_columns=5, video_shared=0, audio_tokens=K)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def tokens():
 @pytest.fixture(scope="module")
 def shares(tokens):
     """The share of hidden tokens of each frame, float [B * T] for each modality."""
-    masks = random_masks(jax.random.key(0), tokens)
+    masks = random_masks(jax.random.key(0), tokens, GRID)
     return [np.asarray(m.mean(-1)).reshape(-1) for m in masks]
 
 
@@ -89,7 +90,7 @@ def test_in_every_other_frame_what_changes_is_hidden_first():
     rng = np.random.default_rng(3)
     changes = rng.random((B, T, N)) < 0.1
     tokens = TokenFrame(jnp.asarray(np.cumsum(changes, axis=1)), jnp.zeros((B, T, K), jnp.int32))
-    mask = np.asarray(random_masks(jax.random.key(5), tokens).video)[:, 1:]
+    mask = np.asarray(random_masks(jax.random.key(5), tokens, GRID).video)[:, 1:]
     changes = changes[:, 1:]
     partly = changes.any(-1) & (mask.sum(-1) >= changes.sum(-1)) & (mask.mean(-1) < 0.5)
     first = (mask | ~changes).all(-1)[partly]
@@ -97,8 +98,23 @@ def test_in_every_other_frame_what_changes_is_hidden_first():
     assert abs(mask.mean() - 2 / np.pi) < 0.05
 
 
+def test_of_few_hidden_frames_little_is_hidden_and_mostly_what_moves_or_is_next_to_it():
+    """A thing as wide as a token goes along the second of a still picture's four rows of five tokens."""
+    place = np.arange(T) % 5 + 5
+    video = jnp.broadcast_to(jax.nn.one_hot(place, N, dtype=jnp.int32), (B, T, N))
+    tokens = TokenFrame(video, jnp.zeros((B, T, K), jnp.int32))
+    mask = np.asarray(random_masks(jax.random.key(6), tokens, GRID, few_hidden=1.0).video)[:, 1:]
+    hidden = mask.sum(-1)
+    ordinary = (hidden > 0) & (hidden < N)  # a frame in ten is hidden whole or given
+    assert hidden[ordinary].max() == np.ceil(N / 8) and 0.85 < ordinary.mean() < 0.95
+    mask, now = mask[ordinary], np.broadcast_to(place[1:], (B, T - 1))[ordinary]
+    of = lambda columns: np.take_along_axis(mask, columns, axis=1).mean()
+    moves, far = of(now[:, None]), of(np.broadcast_to(np.arange(15, N), (len(mask), 5)))
+    assert moves > 2 * of(now[:, None] - 5) > 4 * far, "what moves, what is next to it, and what is two rows away"
+
+
 def test_masks_are_spread_evenly_over_places(tokens):
-    for mask in random_masks(jax.random.key(1), tokens):
+    for mask in random_masks(jax.random.key(1), tokens, GRID):
         assert np.ptp(np.asarray(mask.mean((0, 1)))) < 0.08
 
 

@@ -10,7 +10,7 @@ from oyster_jax.config_experiment import StageConfig, TrainConfig
 from oyster_jax.data.pipeline import WindowOptions, open_clips, windows
 from oyster_jax.data.recorder import record
 from oyster_jax.sampling.rollout import tokenize
-from oyster_jax.training.tokens import TokenCacheOptions, cache_tokens, spans, token_arrays
+from oyster_jax.training.tokens import TokenCacheOptions, cache_tokens, seen_codes, spans, token_arrays
 from oyster_jax.types import Clip
 
 TRAIN = TrainConfig(dynamics=StageConfig(frames=6), cold_share=0.4)
@@ -72,6 +72,17 @@ def test_a_batch_of_tokens_is_ready_for_the_dynamics(cached, config):
     assert batch["video_tokens"].shape == (3, 6, config.video_tokenizer.tokens)
     assert batch["audio_tokens"].shape == (3, 6, config.audio_tokenizer.tokens)
     assert set(batch) == {"video_tokens", "audio_tokens", "action", "prompt", "prompt_id"}
+
+
+def test_seen_codes_are_those_of_the_training_clips(cached, config):
+    tokens = open_clips(cached[1])
+    seen = seen_codes(tokens, config.dynamics)
+    shown = lambda split: np.concatenate([tokens[i][1]["video_tokens"] for i in tokens.split(split)])
+    place, code = np.nonzero(seen)
+    assert {*zip(place.tolist(), code.tolist())} == {
+        (n, int(c)) for frame in shown("train") for n, c in enumerate(frame)
+    }
+    assert not seen.all() and len(shown("held_out"))
 
 
 def test_a_whole_cache_is_kept_and_another_worlds_is_not_read(cached, world, tmp_path, monkeypatch):

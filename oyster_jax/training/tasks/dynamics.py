@@ -16,7 +16,7 @@ import numpy as np
 from oyster_jax.config import MAX_PROMPT_BYTES, DynamicsConfig, WorldConfig
 from oyster_jax.config_dict import to_dict
 from oyster_jax.config_experiment import StageConfig, TrainConfig
-from oyster_jax.models.dynamics import Dynamics, frames_before, leading_action
+from oyster_jax.models.dynamics import Dynamics, frames_before, leading_action, next_door
 from oyster_jax.models.video_tokenizer import frame_positions
 from oyster_jax.nn.attention import banded_mask
 from oyster_jax.sampling.maskgit import mask_ratio
@@ -103,7 +103,7 @@ class DynamicsTask:
         c = self.world.dynamics
         mask_key, corrupt_key, drop_key = jax.random.split(key, 3)
         tokens = token_frames(batch)
-        masked = random_masks(mask_key, tokens)
+        masked = random_masks(mask_key, tokens, c, self.train.few_hidden)
         past = corrupt(corrupt_key, tokens, c.corruption)
         conditions = drop_conditions(drop_key, batch, c)
         logits = two_streams(self.world, params, batch, tokens, masked, past, conditions)
@@ -227,26 +227,36 @@ def two_streams(
     return logits
 
 
-def random_masks(key: jax.Array, tokens: TokenFrame) -> TokenFrame:
+def random_masks(key: jax.Array, tokens: TokenFrame, cfg: DynamicsConfig, few_hidden: float = 0.0) -> TokenFrame:
     """Every frame's own mask, its ratio drawn from the cosine schedule for each modality apart.
 
     In every other frame the tokens that change are hidden first: they are what is still unknown when a rollout has
     revealed what it is sure of, and they are few.
+    Of a share `few_hidden` of the frames an eighth is hidden at most, most often of what moves, then of what is next to
+    it: what a rollout reveals last, one by one. There it can be learnt that nothing is in two places, and nothing in
+    none.
     One frame in ten has one modality given and the other hidden whole: that is how a world starts from an image.
     """
     ratio_key, given_key, first_key, *order_keys = jax.random.split(key, 5)
     frames = tokens.video.shape[:2]
+    few = jax.random.bernoulli(jax.random.fold_in(key, 0), few_hidden, frames)
     ratio = mask_ratio(jax.random.uniform(ratio_key, (2, *frames)))
+    ratio = jnp.where(few, ratio / 8, ratio)
     draw = jax.random.uniform(given_key, frames)
     ratio = jnp.where(draw < 0.05, jnp.array([1.0, 0.0])[:, None, None], ratio)
     ratio = jnp.where(draw > 0.95, jnp.array([0.0, 1.0])[:, None, None], ratio)
     first = jax.random.bernoulli(first_key, 0.5, (2, *frames))
 
-    def mask(key, tokens, before, ratio, first):
-        order = jax.random.uniform(key, tokens.shape) - (first[..., None] & (tokens != before[:, :, 0]))
-        return jnp.argsort(jnp.argsort(order, axis=-1), axis=-1) < jnp.ceil(ratio * tokens.shape[-1])[..., None]
+    changes = jax.tree.map(lambda x, before: x != before[:, :, 0], tokens, frames_before(tokens, 1))
+    moves = jax.tree.map(lambda x, changes: changes | (x != usual(x)), tokens, changes)
+    near = moves._replace(video=next_door(moves.video[..., None], cfg, False).any(axis=(-2, -1)))
 
-    return TokenFrame(*map(mask, order_keys, tokens, frames_before(tokens, 1), ratio, first))
+    def mask(key, changes, moves, near, ratio, first):
+        early = jnp.where(few[..., None], (1.0 * moves + near) / 4, 1.0 * (first[..., None] & changes))
+        order = jax.random.uniform(key, changes.shape) - early
+        return jnp.argsort(jnp.argsort(order, axis=-1), axis=-1) < jnp.ceil(ratio * changes.shape[-1])[..., None]
+
+    return TokenFrame(*map(mask, order_keys, changes, moves, near, ratio, first))
 
 
 def corrupt(key: jax.Array, tokens: TokenFrame, share: float) -> TokenFrame:
