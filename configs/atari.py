@@ -36,7 +36,7 @@ def get_config(variant: str = "full"):
         dynamics=StageConfig(steps=6000, batch=1, frames=32, learning_rate=4e-3, optimizer="muon", ema=0.995),
         motion_weight=1.0,
         steadiness=0.1,
-        # Where a ball goes is told last, when all else is: half of the frames ask for nothing but that.
+        # Where a ball goes is told last, when all else is: half of the frames hide little else.
         few_hidden=0.5,
         # The court stands still: a digit among the bricks is a mistake.
         only_seen=True,

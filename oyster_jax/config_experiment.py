@@ -83,7 +83,7 @@ class TrainConfig:
     # Weight of a token that a picture's patches share, 1: as much as all of them. As one token of many it would hardly
     # be learnt what a prompt says of the light: prompts change seldom.
     shared_weight: float = 0.25
-    few_hidden: float = 0.0  # share of frames of which the dynamics are shown all but what moves, see `random_masks`
+    few_hidden: float = 0.0  # share of frames of which few tokens are hidden, of what moves, see `random_masks`
     only_seen: bool = False  # a rollout draws a picture's codes only in places where the training clips show them
     cold_share: float = 0.2  # share of dynamics windows encoded from their own first frame
     labelled_frames: int = 1000  # labelled training frames that name the latent codes by the controls they mean

@@ -302,7 +302,8 @@ def _forward(world, state: RolloutState, tokens, masked, action_BVA, entries=(0,
 
 
 def _guided_logits(world, state, tokens, masked, action_BA, settings: SamplingConfig, wanted=None) -> Logits:
-    """Logits [B, 1, ...], moved away from those without the action or without the prompt (classifier-free guidance).
+    """Logits [B, 1, ...], moved away from those without the action or without the prompt (classifier-free guidance);
+    -inf for codes of a picture in places that never `seen` them, where the world knows.
 
     wanted: as in `Dynamics`. The frame under all conditions goes through the model together, as if they were frames:
     the past is read once.

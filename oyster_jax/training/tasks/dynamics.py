@@ -58,7 +58,8 @@ class DynamicsTask:
     @property
     def depends(self) -> dict:
         beside = {"latent_action": self.latent.depends} if self.latent else {}
-        return {"model": to_dict(self.world.dynamics), "shared_weight": self.train.shared_weight} | beside
+        learnt_by = {name: getattr(self.train, name) for name in ("shared_weight", "few_hidden")}
+        return {"model": to_dict(self.world.dynamics)} | learnt_by | beside
 
     @property
     def model(self) -> Dynamics:
