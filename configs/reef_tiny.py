@@ -39,7 +39,7 @@ DYNAMICS = {
     "begin": {"steps": 4500, "decay": 0.0},
     "full": {},
     "bay": {"steps": 2000, "learning_rate": 2e-3},
-    "end": {"steps": 600, "learning_rate": 2e-3},
+    "end": {"steps": 2400, "learning_rate": 2e-3},
     "quick": {"steps": 800, "batch": 2, "decay": 0.2},
 }
 
@@ -54,6 +54,7 @@ def get_config(variant: str = "full"):
         video_tokenizer=StageConfig(steps=7000, batch=8, frames=2, learning_rate=2e-3, renew_every=250, events=0.5),
         audio_tokenizer=StageConfig(steps=5000, batch=8, frames=8, learning_rate=2e-3, loud=0.5, renew_every=250),
         latent_action=StageConfig(steps=1200, batch=4, frames=6, learning_rate=2e-3),
+        atlas=StageConfig(steps=2400, batch=64, frames=16, learning_rate=2e-3),
         dynamics=StageConfig(
             steps=9000,
             batch=8,
@@ -104,6 +105,7 @@ def get_config(variant: str = "full"):
                 corruption=0.15,
                 code_prior=True,
                 stood=0 if variant == "quick" else 8,
+                atlas=24 if variant == "end" else 0,
             ),
             # Of a next frame a handful of tokens is uncertain: drawn at once, the swimmer is in two places or in none.
             sampling=SamplingConfig(

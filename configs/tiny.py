@@ -22,9 +22,11 @@ def get_config():
             audio_tokenizer=AudioTokenizerConfig(tokens=8, width=32, layers=1),
             latent_action=LatentActionConfig(patch=16, encoder=small, decoder=small),
             dynamics=DynamicsConfig(
-                transformer=small, text=TextEncoderConfig(width=32, layers=1, heads=2, bytes_per_patch=16)
+                transformer=small, text=TextEncoderConfig(width=32, layers=1, heads=2, bytes_per_patch=16), atlas=8
             ),
             sampling=SamplingConfig(video_steps=2, audio_steps=1),
-            train=TrainConfig(video_tokenizer=stage, audio_tokenizer=stage, latent_action=stage, dynamics=stage),
+            train=TrainConfig(
+                video_tokenizer=stage, audio_tokenizer=stage, latent_action=stage, atlas=stage, dynamics=stage
+            ),
         )
     )

@@ -331,6 +331,7 @@ class DynamicsConfig:
     audio_codes: int = 1000  # *
     action_sizes: tuple[int, ...] = ()  # *
     stood: int = 0  # frames, at most, that a token is told to have stood in its place, to count by; 0: it is not told
+    atlas: int = 0  # side of a map, in tokens, of a world whose pictures scroll over it, see `Atlas`; 0: there is none
     code_prior: bool = False  # logits for all codes straight from a prompt's words, see `CodePrior`
     actions: str = "true"  # or "latent": the latent action model's codes
     cotrain_latent: bool = False  # train the latent action model in this stage instead of before it
@@ -345,6 +346,11 @@ class DynamicsConfig:
         for name in ("action_dropout", "prompt_dropout", "past_dropout", "corruption"):
             check(0 <= getattr(self, name) <= 1, f"dynamics.{name} is a share between 0 and 1")
         check(self.stood >= 0, f"dynamics.stood is a number of frames, got {self.stood}")
+        check(self.atlas >= 0, f"dynamics.atlas is a number of tokens, got {self.atlas}")
+        check(
+            not (self.atlas and self.cotrain_latent),
+            "dynamics.atlas and cotrain_latent do not go together: a map is learnt before there are latent actions",
+        )
 
     @property
     def look_back(self) -> int:

@@ -76,6 +76,7 @@ class TrainConfig:
     video_tokenizer: StageConfig = StageConfig()
     audio_tokenizer: StageConfig = StageConfig()
     latent_action: StageConfig = StageConfig()
+    atlas: StageConfig = StageConfig()
     dynamics: StageConfig = StageConfig()
     motion_weight: float = 1.0  # weight of moving pixels in the video losses, 1: as much as the whole frame
     steadiness: float = 1.0  # weight of keeping the code of a patch that does not change, 0: free
@@ -96,7 +97,7 @@ class TrainConfig:
             check(getattr(self, name) >= 0, f"train.{name} must not be negative, got {getattr(self, name)}")
         check(0 <= self.few_hidden <= 1, f"train.few_hidden must lie in [0, 1], got {self.few_hidden}")
         check(0 <= self.cold_share < 1, f"train.cold_share must lie in [0, 1), got {self.cold_share}")
-        for name in ("latent_action", "dynamics"):
+        for name in ("latent_action", "atlas", "dynamics"):
             check(getattr(self, name).renew_every == 0, f"train.{name}.renew_every must be 0: only tokenizers renew")
         check(self.dynamics.loud == 0, "train.dynamics.loud must be 0: tokens do not say how loud they are")
 

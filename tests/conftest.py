@@ -63,6 +63,7 @@ def config():
         ),
         dynamics=DynamicsConfig(
             stood=3,
+            atlas=5,
             transformer=st(4, kv_heads=1),
             text=TextEncoderConfig(bytes_per_patch=32, tokens=2, width=16, layers=1, heads=2),
             code_prior=True,

@@ -100,6 +100,8 @@ def test_what_does_not_fit_is_named(world, change, message):
         (lambda: QuantizerConfig(levels=(8, 1)), r"\(8, 1\)"),
         (lambda: DynamicsConfig(actions="some"), "some"),
         (lambda: DynamicsConfig(prompt_dropout=1.5), "dynamics.prompt_dropout"),
+        (lambda: DynamicsConfig(atlas=-1), "dynamics.atlas is a number of tokens"),
+        (lambda: DynamicsConfig(atlas=8, cotrain_latent=True), "atlas and cotrain_latent do not go together"),
         (lambda: SamplingConfig(video_steps=0), "at least one step"),
         (lambda: StageConfig(schedule="linear"), "linear"),
         (lambda: StageConfig(save_every=0), "StageConfig.save_every"),

@@ -6,12 +6,12 @@
   oyster train --config=configs/atari.py --data=data_breakout --workdir=runs/breakout --stage=video_tokenizer
   oyster train --config=configs/reef_tiny.py:end --data=data_reef --workdir=runs/on --init_from=reef --stage=dynamics
 
-Stages run in their order: video_tokenizer, audio_tokenizer, latent_action (where the dynamics use it), dynamics. The
-same command resumes where it was stopped; with --export it trains no further, and exports the world as far as it is.
-With --init_from stages begin as those of a trained world, or --init_stage alone (where others are finished in WORKDIR
-already, to stay what they are); those that --stage leaves out are taken over as they are, and dynamics are carried over
-to a tokenizer that was trained anew, or to a config of more layers. The world is exported to WORKDIR/world, logs go to
-WORKDIR/tensorboard, sample videos to WORKDIR/samples.
+Stages run in their order: video_tokenizer, audio_tokenizer, latent_action and atlas (where the dynamics use them),
+dynamics. The same command resumes where it was stopped; with --export it trains no further, and exports the world as
+far as it is. With --init_from stages begin as those of a trained world, or --init_stage alone (where others are
+finished in WORKDIR already, to stay what they are); those that --stage leaves out are taken over as they are, and
+dynamics are carried over to a tokenizer that was trained anew, or to a config of more layers or with an atlas. The
+world is exported to WORKDIR/world, logs go to WORKDIR/tensorboard, sample videos to WORKDIR/samples.
 """
 
 from pathlib import Path

@@ -8,16 +8,15 @@ their arguments, so that training and sampling compute the same thing.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from oyster_jax.config import MOVED, DynamicsConfig
+from oyster_jax.models.atlas import Explorer
+from oyster_jax.models.grid import AROUND, as_grid, next_door
 from oyster_jax.models.text_encoder import CodePrior, TextEncoder
 from oyster_jax.nn.attention import take
 from oyster_jax.nn.layers import RESIDUAL, dense, embed, table
 from oyster_jax.nn.transformer import STTransformer
 from oyster_jax.types import KV, Logits, Past, Prompt, TokenFrame
-
-AROUND = 9  # places that a token of a picture may come from: its own, and those next to it
 
 
 class Dynamics(nn.Module):
@@ -45,6 +44,10 @@ class Dynamics(nn.Module):
         self.text_kv = dense((t.layers, 2, t.groups, t.head_dim), ("embed", None, None, "heads", None), t.dtype)
         if c.code_prior:
             self.prior = CodePrior(c.text, c.video_codes, c.audio_codes)
+        if c.atlas:
+            self.explorer = Explorer(c)
+            self.recalled = dense(t.width, ("mlp", "embed"), t.dtype, scale=RESIDUAL)
+            self.video_recalled = dense(1, ("embed", None), "float32", bias=True, scale=0.1)
         self.transformer = STTransformer(t)
         self.video_head = dense(c.video_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
         self.audio_head = dense(c.audio_codes, ("embed", "vocab"), "float32", bias=True, scale=0.1)
@@ -80,15 +83,20 @@ class Dynamics(nn.Module):
         if wanted is not None:
             rows = jnp.concatenate([1 + wanted.video, 1 + split + wanted.audio], axis=1)
             split = wanted.video.shape[1]
-        x, present = self.features(*args, rows=rows, before=before, **kwargs)
-        video, audio = jnp.split(x[:, :, 1:] if wanted is None else x, [split], axis=2)
-        last = jax.tree.map(lambda x: x[:, :, 0], before)
+        last, recalled = jax.tree.map(lambda x: x[:, :, 0], before), None
+        if self.cfg.atlas:
+            recalled = self.explorer.recall(last.video, args[2])
+        x, present = self.features(*args, rows=rows, before=before, recalled=recalled, **kwargs)
+        seen, heard = jnp.split(x[:, :, 1:] if wanted is None else x, [split], axis=2)
         near = next_door(last.video[..., None], self.cfg, -1)[..., 0]
         sources = TokenFrame(near, last.audio[..., None])
         if wanted is not None:
             sources = jax.tree.map(lambda s, rows: take(s, rows, 1), sources, wanted)
-        video = _add_where(self.video_head(video), sources.video, self.video_source(video))
-        audio = _add_where(self.audio_head(audio), sources.audio, self.audio_source(audio))
+        video = _add_where(self.video_head(seen), sources.video, self.video_source(seen))
+        audio = _add_where(self.audio_head(heard), sources.audio, self.audio_source(heard))
+        if self.cfg.atlas:
+            recalled = recalled if wanted is None else take(recalled, wanted.video, 1)
+            video += self.video_recalled(seen) * self.explorer.guess(recalled)
         logits = Logits(video, audio)
         if self.cfg.code_prior:
             prompt, prompt_id_BT = args[4:6]
@@ -108,6 +116,7 @@ class Dynamics(nn.Module):
         rows: jax.Array | None = None,
         *,
         before: TokenFrame,
+        recalled: jax.Array | None = None,
     ) -> tuple[jax.Array, Past]:
         """What the logits are made of, [B, T, 1 + N + K, D], and the present's K/V.
 
@@ -117,13 +126,14 @@ class Dynamics(nn.Module):
         prompt, prompt_id_BT: from `read_prompt`, and which entry is in force at each frame.
         past, past_mask, rows: as for `STTransformer`.
         before: the tokens of the frames before each frame, from `frames_before`.
+        recalled: from `Explorer.recall`, where there is one, for frames with hidden tokens.
         """
         force = jax.tree.map(lambda a: _select(a, prompt_id_BT), prompt)
         # A prompt is about the whole picture: told at once, it need not be looked for by every token.
-        x = self._embed(tokens, masked, before, action_BTA) + force.whole[:, :, None]
+        x = self._embed(tokens, masked, before, action_BTA, recalled) + force.whole[:, :, None]
         return self.transformer(x, position_BT, past, past_mask, force.kv, rows=rows)
 
-    def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, before: TokenFrame, action_BTA):
+    def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, before: TokenFrame, action_BTA, recalled):
         c, last = self.cfg, jax.tree.map(lambda x: x[:, :, 0], before)
         action = jnp.zeros((*tokens.video.shape[:2], 1, c.transformer.width))
         for i, (size, factor) in enumerate(zip(c.action_sizes, self.action_embed)):
@@ -145,6 +155,8 @@ class Dynamics(nn.Module):
             around = self.around(as_grid(video_before, c)).reshape(*video.shape[:2], -1, c.transformer.width)
             around = jnp.pad(around, ((0, 0), (0, 0), (0, c.video_shared), (0, 0)))
             video += around + self.steered(before.video, action)
+            if c.atlas:
+                video += self.recalled(recalled)
         else:
             # When something last moved tells when it will again, and nothing else in a committed frame says it.
             video += self.changed[0] * (tokens.video != last.video)[..., None]
@@ -165,35 +177,15 @@ class Steered(nn.Module):
     def __call__(self, before_BTLN: jax.Array, action_BT1D: jax.Array) -> jax.Array:
         """int32 [B, T, L, N], L at least MOVED, and float [B, T, 1, D] to [B, T, N, D]."""
         c, t = self.cfg, self.cfg.transformer
-        b, frames, _, n = before_BTLN.shape
         codes = jnp.where(before_BTLN < 0, c.video_codes, before_BTLN)
         seen = [embed(c.video_codes + 1, t.width // 4, f"before_{i}")(codes[:, :, i]) for i in range(MOVED)]
         # A product with all nine side by side: on CPUs the gradient of a convolution takes several times as long.
-        near = next_door(jnp.concatenate(seen, axis=-1), c, 0).reshape(b, frames, n, -1)
+        near = next_door(jnp.concatenate(seen, axis=-1), c, 0)
+        near = near.reshape(*near.shape[:3], -1)
         near = dense(2 * t.width, (None, "mlp"), t.dtype, name="near")(near)
         # The action's gate: a linear layer cannot say "what is to the left, if it swims to the right".
         gate = dense(2 * t.width, ("embed", "mlp"), t.dtype, bias=True, name="gate")(action_BT1D)
         return dense(t.width, ("mlp", "embed"), t.dtype, scale=RESIDUAL, name="out")(near * gate)
-
-
-def next_door(x_BTNF: jax.Array, cfg: DynamicsConfig, beyond) -> jax.Array:
-    """Of each of a picture's tokens what is there and around it, [B, T, N, AROUND, F]; `beyond` the edge, and around
-    tokens that have no place."""
-    grid = as_grid(x_BTNF, cfg)
-    rows, columns = grid.shape[2:4]
-    padded = jnp.pad(grid, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=beyond)
-    shifted = [padded[:, :, y : y + rows, x : x + columns] for y, x in np.ndindex(3, 3)]
-    near = jnp.stack(shifted, axis=-2).reshape(*x_BTNF.shape[:2], rows * columns, AROUND, -1)
-    alone = x_BTNF[:, :, rows * columns :, None]
-    sides = AROUND // 2
-    alone = jnp.pad(alone, ((0, 0), (0, 0), (0, 0), (sides, sides), (0, 0)), constant_values=beyond)
-    return jnp.concatenate([near, alone], axis=2)
-
-
-def as_grid(x_BTNF: jax.Array, cfg: DynamicsConfig) -> jax.Array:
-    """A picture's tokens, but for those that have no place, as the grid [B, T, rows, columns, F] that they make."""
-    b, t, n, f = x_BTNF.shape
-    return x_BTNF[:, :, : n - cfg.video_shared].reshape(b, t, -1, cfg.video_columns, f)
 
 
 def _add_where(logits: jax.Array, sources: jax.Array, extra: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ import numpy as np
 from oyster_jax.config import TransformerConfig, WorldConfig
 from oyster_jax.config_dict import from_dict, to_dict
 from oyster_jax.errors import OysterError
+from oyster_jax.models.atlas import Explorer
 from oyster_jax.models.audio_tokenizer import AudioTokenizer
 from oyster_jax.models.dynamics import Dynamics
 from oyster_jax.models.latent_action import LatentActionModel
@@ -28,6 +29,7 @@ MODULES = {
     "video_tokenizer": lambda c: VideoTokenizer(c.video_tokenizer),
     "audio_tokenizer": lambda c: AudioTokenizer(c.audio_tokenizer),
     "latent_action": lambda c: LatentActionModel(c.latent_action),
+    "atlas": lambda c: Explorer(c.dynamics),
     "dynamics": lambda c: Dynamics(c.dynamics),
 }
 
@@ -36,8 +38,8 @@ MODULES = {
 class World:
     """A pytree: `params` are its leaves, `{"video_tokenizer": …, "dynamics": …}`; `config` is static and hashable.
 
-    Beside the parts of MODULES, `params` may hold `controls`, which name latent codes, and `seen`, which codes a
-    picture's places may show.
+    An atlas is a part of its own only until there are dynamics that it is a part of. Beside the parts of MODULES,
+    `params` may hold `controls`, which name latent codes, and `seen`, which codes a picture's places may show.
     """
 
     params: dict

@@ -17,11 +17,11 @@ from oyster_jax.config_experiment import ExperimentConfig, resolve
 from oyster_jax.data.dataset import ClipReader
 from oyster_jax.data.pipeline import WindowOptions, open_clips, take, windows, without_padding
 from oyster_jax.distributed.mesh import make_mesh, replicated
-from oyster_jax.errors import OysterError
+from oyster_jax.errors import OysterError, check
 from oyster_jax.models.controls import fit_controls, with_previous
 from oyster_jax.models.world_model import SCHEMA, World, save_world, unroll_layers
 from oyster_jax.sampling.rollout import prefill, rollout, tokenize
-from oyster_jax.training.deepen import deepened
+from oyster_jax.training.deepen import NO_ATLAS, deepened, with_atlas
 from oyster_jax.training.loop import run_stage
 from oyster_jax.training.tasks import Sample, Task, make_tasks
 from oyster_jax.training.tasks.dynamics import Codebooks
@@ -69,6 +69,8 @@ def train(
         begun = any(p.name.isdecimal() for p in folder.glob("*"))
         finished = (folder / str(task.stage.steps)).exists()
         wanted = begun if export else not stages or task.name in stages or finished
+        if task.name == "dynamics":
+            task = replace(task, atlas=world.params.get("atlas"))
         begin = init_from and task.name in (init_stages or names) and initial_parts(task, init_from)
         if not wanted and not begin:
             continue
@@ -80,7 +82,9 @@ def train(
         if task.name == "dynamics" and experiment.train.only_seen:
             folder, _ = cache_tokens(world, reader, workdir, experiment.train, experiment.seed)
             parts |= {"seen": {"video": seen_codes(open_clips(folder), config.dynamics)}}
-        world = unroll_layers(World(world.params | parts, config))
+        gone = {"atlas"} if task.name == "dynamics" else set()  # it goes on as a part of the dynamics
+        kept = {name: part for name, part in world.params.items() if name not in gone}
+        world = unroll_layers(World(kept | parts, config))
     if not world.params:
         raise OysterError(f"nothing to export: {workdir} holds no checkpoint of any stage yet")
     if "latent_action" in world.params and reader.info.actions.size > 1 and experiment.train.labelled_frames:
@@ -114,15 +118,17 @@ def _run(
     }
     if origin:
         config["init_from"] = origin
-    arrays, dream = ("video", "audio", "action"), None
-    if task.name == "dynamics":
-        dream = make_dream(world, reader, mesh, experiment.seed)
-        task = replace(task, codebooks=code_vectors(world))
+    tokens, arrays, dream = reader, ("video", "audio", "action"), None
+    if task.name in ("atlas", "dynamics"):
         with tqdm(total=int(reader.frames.sum()), desc="encoding", unit="frame", dynamic_ncols=True) as bar:
             folder, options = cache_tokens(
                 world, reader, workdir, experiment.train, experiment.seed, progress=bar.update
             )
-        reader, arrays, config["tokens"] = open_clips(folder), token_arrays(options), folder.name
+        tokens, arrays, config["tokens"] = open_clips(folder), token_arrays(options), folder.name
+    if task.name == "dynamics":
+        dream = make_dream(world, reader, mesh, experiment.seed)
+        task = replace(task, codebooks=code_vectors(world))
+        check(begin or task.atlas or not task.world.dynamics.atlas, NO_ATLAS)
     options = WindowOptions(
         frames=task.stage.frames,
         batch=_local_batch(task, mesh),
@@ -132,10 +138,10 @@ def _run(
         workers=experiment.train.workers,
         arrays=arrays,
     )
-    data = windows(reader, reader.split("train"), options, jax.process_index(), jax.process_count())
+    data = windows(tokens, tokens.split("train"), options, jax.process_index(), jax.process_count())
     if task.name == "dynamics" and jax.process_count() == 1:  # several would have to agree on each batch's size
         data = data.map(without_padding)
-    held_out = held_out_batch(reader, replace(options, batch=task.stage.batch))
+    held_out = held_out_batch(tokens, replace(options, batch=task.stage.batch))
     media, seed, keep = reader.info.media, experiment.seed, experiment.train.keep
     return run_stage(task, data, held_out, mesh, workdir, config, media, seed, keep, dream, export, begin)
 
@@ -160,7 +166,7 @@ def trained_parts(stage: str, params: dict) -> dict:
 
 def initial_parts(task: Task, init_from: World) -> dict | None:
     """A world's parameters as those of `task`, the inverse of `trained_parts`; None if the world has none. Dynamics of
-    fewer layers are `deepened`.
+    fewer layers are `deepened`, and those without an atlas read the task's.
 
     Raises OysterError if the task has others.
     """
@@ -170,7 +176,8 @@ def initial_parts(task: Task, init_from: World) -> dict | None:
     if None in parts.values():
         return None
     if "dynamics" in parts:
-        parts["dynamics"] = deepened(parts["dynamics"], wanted["dynamics"] if both else wanted)
+        names = wanted["dynamics"] if both else wanted
+        parts["dynamics"] = with_atlas(deepened(parts["dynamics"], names), names, task.atlas)
     begin = parts if both else parts[task.name]
     name = partial(jax.tree_util.keystr, simple=True, separator=".")
     shapes = lambda tree: {name(path): x.shape for path, x in jax.tree.leaves_with_path(tree)}

@@ -17,13 +17,17 @@ from oyster_jax.sampling.rollout import encode
 from oyster_jax.training.tokens import PAD, digest
 from oyster_jax.types import Clip, TokenFrame
 
-# Tables and heads by code: (path below the dynamics' parameters, the codes' axis). Not all worlds have a prior.
+# Tables and heads by code: (path below the dynamics' parameters, the codes' axis). Not all worlds have all of them.
 _BY_CODE = {
     "video": (
         ("video_embed/embedding", 0),
         ("video_before/embedding", 0),
         ("steered/before_0/embedding", 0),
         ("steered/before_1/embedding", 0),
+        ("explorer/atlas/seen/embedding", 0),
+        ("explorer/looks/embedding", 0),
+        ("explorer/head/kernel", 1),
+        ("explorer/head/bias", 0),
         ("video_head/kernel", 1),
         ("video_head/bias", 0),
         ("prior/video/kernel", 1),
@@ -51,9 +55,7 @@ def translate(dynamics: dict, old: World, new: World, reader: ClipReader, frames
     for modality in other:
         for path, axis in _BY_CODE[modality]:
             change = partial(_mixed, seen=getattr(seen, modality), axis=axis)
-            parts = path.split("/")
-            if parts[0] in dynamics:
-                dynamics = _replaced(dynamics, parts, change)
+            dynamics = _replaced(dynamics, path.split("/"), change)
     return dynamics
 
 
@@ -89,4 +91,6 @@ def _mixed(x: np.ndarray, seen: np.ndarray, axis: int) -> np.ndarray:
 
 def _replaced(tree: dict, path: list[str], change) -> dict:
     first, *rest = path
+    if first not in tree:
+        return tree
     return tree | {first: _replaced(tree[first], rest, change) if rest else change(tree[first])}

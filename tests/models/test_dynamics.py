@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from oyster_jax.config import MOVED, DynamicsConfig
-from oyster_jax.models.dynamics import AROUND, Steered, frames_before, frames_stood, leading_action, next_door
+from oyster_jax.models.dynamics import Steered, frames_before, frames_stood, leading_action
+from oyster_jax.models.grid import AROUND, next_door
 from oyster_jax.sampling.rollout import remember
 from oyster_jax.training.tasks.dynamics import two_streams
 from oyster_jax.types import TokenFrame

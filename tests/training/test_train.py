@@ -91,7 +91,7 @@ def test_a_batch_that_does_not_divide_among_the_devices_is_refused(tiny, data_fo
 
 def test_what_a_loss_weighs_is_part_of_a_checkpoint(config):
     """Beside the model's own sizes; a latent action model that trains beside the dynamics included."""
-    latent = dataclasses.replace(config.dynamics, actions="latent")
+    latent = dataclasses.replace(config.dynamics, actions="latent", atlas=0)
     beside = dataclasses.replace(latent, cotrain_latent=True)
     for dynamics in (latent, beside):
         world = dataclasses.replace(config, dynamics=dynamics)

@@ -2,6 +2,7 @@
 
 from oyster_jax.config import WorldConfig
 from oyster_jax.config_experiment import TrainConfig
+from oyster_jax.training.tasks.atlas import AtlasTask
 from oyster_jax.training.tasks.base import Sample, Task
 from oyster_jax.training.tasks.dynamics import DynamicsTask
 from oyster_jax.training.tasks.latent_action import LatentActionTask
@@ -15,4 +16,6 @@ def make_tasks(world: WorldConfig, train: TrainConfig) -> list[Task]:
     tasks = [VideoTokenizerTask(world, train), AudioTokenizerTask(world, train)]
     if world.dynamics.actions == "latent" and not world.dynamics.cotrain_latent:
         tasks.append(LatentActionTask(world, train))
+    if world.dynamics.atlas:
+        tasks.append(AtlasTask(world, train))
     return [*tasks, DynamicsTask(world, train)]

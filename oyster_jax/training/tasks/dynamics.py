@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,8 @@ import numpy as np
 from oyster_jax.config import MAX_PROMPT_BYTES, DynamicsConfig, WorldConfig
 from oyster_jax.config_dict import to_dict
 from oyster_jax.config_experiment import StageConfig, TrainConfig
-from oyster_jax.models.dynamics import Dynamics, frames_before, leading_action, next_door
+from oyster_jax.models.dynamics import Dynamics, frames_before, leading_action
+from oyster_jax.models.grid import next_door
 from oyster_jax.models.video_tokenizer import frame_positions
 from oyster_jax.nn.attention import banded_mask
 from oyster_jax.sampling.maskgit import mask_ratio
@@ -44,12 +46,13 @@ class Codebooks(NamedTuple):
 @dataclass(frozen=True)
 class DynamicsTask:
     """codebooks: what the tokenizers' codes stand for, for the parameters to begin with; None: as if codes had nothing
-    to do with each other. See `begin_as_codes`."""
+    to do with each other. See `begin_as_codes`. atlas: the parameters of `AtlasTask`, to begin with."""
 
     world: WorldConfig
     train: TrainConfig
     name: str = "dynamics"
     codebooks: Codebooks | None = field(default=None, compare=False)
+    atlas: dict | None = field(default=None, compare=False)
 
     @property
     def stage(self) -> StageConfig:
@@ -75,6 +78,8 @@ class DynamicsTask:
         params = init_dynamics(self.world, key)
         if self.codebooks:
             params = begin_as_codes(params, self.codebooks, jax.random.fold_in(key, 2))
+        if self.atlas:
+            params = params | {"explorer": nn.meta.replace_boxed(params["explorer"], self.atlas)}
         if self.latent:
             return {"dynamics": params, "latent_action": self.latent.init(jax.random.fold_in(key, 1))}
         return params
