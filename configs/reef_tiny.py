@@ -15,8 +15,8 @@ learn is learnt by two. Then in the bay alone, where a minute goes wrong less of
 meanwhile, and both together bring most of it back. This is how the world was trained that comes with the package;
 README.md beside this file says what each part bought ("From nothing"), and what else was tried.
 
-`configs/reef_tiny.py:map`, in the place of `:end` and with `--stage=atlas,dynamics`, makes an open reef that is far truer
-and a bay that is less ("A map to find oneself on" there); it takes 50 minutes more, and is not what was shipped.
+`configs/reef_tiny.py:map`, in the place of `:end` and with `--stage=atlas,dynamics`, makes an open reef that is far
+truer and a bay that is less ("A map to find oneself on" there); it takes 50 minutes more, and is not what was shipped.
 
 `configs/reef_tiny.py:quick` takes a quarter of an hour on `oyster record --source=reef --frames=20000`: hour, weather,
 water and lanterns of a world, and not yet a swimmer.
