@@ -8,7 +8,7 @@ import numpy as np
 from oyster_jax.config import DynamicsConfig
 from oyster_jax.models.grid import around_each, as_grid
 from oyster_jax.nn.attention import unit
-from oyster_jax.nn.layers import dense, embed, norm, table
+from oyster_jax.nn.layers import add_action, dense, embed, norm, table
 
 KEY, SHOWN = 16, 32  # features that a place is known by, and of what is there
 SURE = 24.0  # nats by which a picture that fits is ahead at first, about: in much doubt, all of the map learns
@@ -76,10 +76,7 @@ class Explorer(nn.Module):
         # What a place looks like depends on the light, and what comes into view on where it is gone to.
         patches, shared = jnp.split(self.looks(codes), [c.video_tokens - c.video_shared], axis=2)
         looks = jnp.concatenate([patches.mean(2), shared.reshape(*shared.shape[:2], -1)], axis=-1)
-        gate = self.light(looks)
-        for i, (size, factor) in enumerate(zip(c.action_sizes, self.action)):
-            value = action_BTA[..., i]
-            gate += factor(jnp.where((value < 0) | (value >= size), size, value))
+        gate = add_action(self.light(looks), self.action, action_BTA)
         x = self.near(near.reshape(*near.shape[:3], -1)) * gate[:, :, None]
         return jnp.pad(nn.gelu(self.norm(x)), ((0, 0), (0, 0), (0, c.video_shared), (0, 0)))
 

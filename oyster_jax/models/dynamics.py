@@ -14,7 +14,7 @@ from oyster_jax.models.atlas import Explorer
 from oyster_jax.models.grid import AROUND, as_grid, next_door
 from oyster_jax.models.text_encoder import CodePrior, TextEncoder
 from oyster_jax.nn.attention import take
-from oyster_jax.nn.layers import RESIDUAL, dense, embed, table
+from oyster_jax.nn.layers import RESIDUAL, add_action, dense, embed, table
 from oyster_jax.nn.transformer import STTransformer
 from oyster_jax.types import KV, Logits, Past, Prompt, TokenFrame
 
@@ -135,10 +135,8 @@ class Dynamics(nn.Module):
 
     def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, before: TokenFrame, action_BTA, recalled):
         c, last = self.cfg, jax.tree.map(lambda x: x[:, :, 0], before)
-        action = jnp.zeros((*tokens.video.shape[:2], 1, c.transformer.width))
-        for i, (size, factor) in enumerate(zip(c.action_sizes, self.action_embed)):
-            value = action_BTA[..., i, None]
-            action += factor(jnp.where((value < 0) | (value >= size), size, value))
+        nothing = jnp.zeros((*tokens.video.shape[:2], c.transformer.width))
+        action = add_action(nothing, self.action_embed, action_BTA)[:, :, None]
         video, audio = self.video_embed(tokens.video), self.audio_embed(tokens.audio)
         # Most tokens stay what they were. Found by attention alone, that takes half the layers and most of the
         # training; told at once, every layer can go into what changes.

@@ -54,6 +54,15 @@ def embed(size: int, width: int, name: str | None = None):
     return nn.Embed(size, width, embedding_init=init, name=name)
 
 
+def add_action(x_BTD: jax.Array, factors, action_BTA: jax.Array) -> jax.Array:
+    """`x_BTD` and what each of `factors`, an `embed` for each column of an action, says of it: its last entry is "no
+    action", for -1 and whatever lies outside the factor."""
+    for factor, value in zip(factors, jnp.moveaxis(action_BTA, -1, 0)):
+        none = factor.num_embeddings - 1
+        x_BTD += factor(jnp.where((value < 0) | (value >= none), none, value))
+    return x_BTD
+
+
 def table(module: nn.Module, name: str, shape: tuple[int, ...]):
     """Learned vectors to add or insert (positions, a mask token, a null prompt): float32 `shape`, held whole."""
     return module.param(name, nn.with_logical_partitioning(nn.initializers.normal(0.5), (None,) * len(shape)), shape)

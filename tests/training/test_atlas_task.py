@@ -26,7 +26,7 @@ from oyster_jax.training.tasks import make_tasks
 from oyster_jax.training.tasks.dynamics import two_streams
 from oyster_jax.training.train import initial_parts
 
-MAP, VIEW, MOVES = 12, 5, np.array([(0, 1), (1, 0), (0, -1), (-1, 0)])  # down, right ... as row and column
+MAP, VIEW, MOVES = 12, 5, np.array([(0, 1), (1, 0), (0, -1), (-1, 0)])  # right, down, left, up, as row and column
 
 
 def tasks_of(config, atlas, steps=1):
