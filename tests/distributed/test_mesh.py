@@ -17,7 +17,7 @@ from oyster_jax.training.tasks.latent_action import LatentActionTask
 
 # Clipped to a norm of 1, so that every step is as long as the weights can bear and errors cannot hide in them.
 STAGE = StageConfig(steps=3, batch=8, frames=4, optimizer="sgd", learning_rate=0.5)
-TRAIN = TrainConfig(*[STAGE] * 4)
+TRAIN = TrainConfig(*[STAGE] * 5)
 DATA, FSDP, TENSOR = MeshConfig(data=8), MeshConfig(data=2, fsdp=4), MeshConfig(data=4, tensor=2)
 ALL = MeshConfig(data=2, fsdp=2, tensor=2)
 
@@ -94,6 +94,7 @@ def one_device(train):
         ("audio_tokenizer", ALL),
         ("video_tokenizer", ALL),
         ("latent_action", ALL),
+        ("atlas", ALL),
         ("dynamics", ALL),
         ("dynamics", DATA),
         ("dynamics", FSDP),
