@@ -107,11 +107,10 @@ def test_a_world_that_obeys_is_controllable(world, clip):
 
 def test_a_world_that_ignores_actions_scores_zero(world, clip):
     """To the bit, since both futures draw from the same keys: no noise to average away."""
-    deaf = {
-        k: jax.tree.map(jnp.zeros_like, v) if k.startswith("action_embed") else v
-        for k, v in world.params["dynamics"].items()
-    }
-    assert deaf.keys() == world.params["dynamics"].keys() and any(k.startswith("action_embed") for k in deaf)
+    told = lambda path: any(key.key.startswith("action_") for key in path)
+    deaf = jax.tree_util.tree_map_with_path(lambda p, x: 0 * x if told(p) else x, world.params["dynamics"])
+    deafened = {path[0].key for path, _ in jax.tree_util.tree_leaves_with_path(deaf) if told(path)}
+    assert deafened == {"action_embed_0", "action_embed_1", "explorer"}
     report = controllability(World(world.params | {"dynamics": deaf}, world.config), [clip], CONTEXT, HORIZONS)
     for row in report.values():
         assert row["mean"] == row["low"] == row["high"] == 0 and row["psnr_true_actions"] < 30
