@@ -45,22 +45,42 @@ def walks(rng, land, count, frames):
     return {"video_tokens": np.stack(tokens, 1), "action": action[..., None].astype(np.int32)}
 
 
-def test_what_comes_into_view_is_learnt():
-    """On a map of few kinds of tiles at random, from walks that never saw all of it at once."""
+def walker():
+    """The atlas stage of a world of six kinds of tiles, seen VIEW by VIEW, in which one goes right, down, left, up."""
     media = MediaSpec(Fraction(15), 15_360, height=8 * VIEW, width=8 * VIEW)
     actions = ActionSpace((ActionFactor("go", ("right", "down", "left", "up")),))
     experiment = ExperimentConfig(
         video_tokenizer=VideoTokenizerConfig(quantizer=QuantizerConfig("vq", codes=6)),
         dynamics=DynamicsConfig(atlas=14),
     )
-    task = tasks_of(resolve(experiment, media, actions), 14, steps=300)["atlas"]
-    rng = np.random.default_rng(1)
+    return tasks_of(resolve(experiment, media, actions), 14, steps=300)["atlas"]
+
+
+def test_what_comes_into_view_is_learnt():
+    """On a map of few kinds of tiles at random, from walks that never saw all of it at once."""
+    task, rng = walker(), np.random.default_rng(1)
     land = rng.integers(0, 6, (MAP, MAP))
     state, step = nn.unbox(init_state(task, jax.random.key(0))), jax.jit(make_train_step(task))
     for _ in range(300):
         state, _ = step(state, walks(rng, land, 16, 8), jax.random.key(1))
     metrics, _ = jax.jit(task.evaluate)(state.params, walks(rng, land, 64, 8), jax.random.key(2))
     assert metrics["told_of_new"] > 0.9  # by chance 1/6
+
+
+def test_it_is_learnt_from_pictures_that_scroll_while_there_are_some():
+    """Of a quarter of windows that scroll and the rest, which stand still, the rest tells nothing."""
+    task, rng = walker(), np.random.default_rng(1)
+    land = rng.integers(0, 6, (MAP, MAP))
+    params = nn.unbox(task.init(jax.random.key(0)))
+    right = np.stack([[land[y : y + VIEW, x : x + VIEW].ravel() for x in range(MAP - VIEW + 1)] for y in range(4)])
+    still = np.broadcast_to(right[:1, :1], (12, *right.shape[1:]))
+    loss = jax.jit(
+        lambda tokens: task.loss(params, {"video_tokens": tokens, "action": action}, jax.random.key(2), 0)[0]
+    )
+    action = np.zeros((16, right.shape[1], 1), np.int32)
+    other = loss(np.concatenate([right, (still + 1) % 6]))
+    np.testing.assert_allclose(loss(np.concatenate([right, still])), other, rtol=1e-6)
+    assert abs(loss(np.concatenate([(right + 1) % 6, still])) - other) > 1e-3
 
 
 def test_dynamics_read_the_map_that_was_learnt_and_begin_as_those_without_one(world, clip):

@@ -14,7 +14,8 @@ from oyster_jax.models.grid import next_door
 from oyster_jax.training.losses import masked_cross_entropy
 from oyster_jax.training.tasks.base import Batch, Metrics
 
-TOLD = 4  # of so many pairs the one with most to tell is learnt from
+CHOSEN = 4  # of so many pairs one is learnt from
+SCROLLS = 0.25  # share of a picture's patches that are others than before, from which on it is taken to scroll
 KNOWN = 0.02  # weight of a token that stood next to where it is, against one that came from nowhere
 
 
@@ -44,12 +45,15 @@ class AtlasTask:
         return self.model.init(key, one(c.video_tokens), one(len(c.action_sizes)))["params"]
 
     def loss(self, params: dict, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Metrics]:
-        """Cross-entropy, in nats, of what came into view; see KNOWN. Where pictures stand still there is little, so
-        only a share of all pairs is looked at, those with most of it."""
-        del key, progress
+        """Cross-entropy, in nats, of what came into view; see KNOWN. Little does where pictures stand still, so only a
+        share of all pairs is learnt from, those that scroll first. Not those with most that is new: that is where the
+        light changes, and no map tells of it."""
+        del progress
         last, now, action, new = self._pairs(batch)
-        _, most = jax.lax.top_k(new.sum(-1), -(-len(new) // TOLD))
-        return self._loss(params, *(x[most] for x in (last, now, action, new)))
+        patches = new.shape[1]
+        scrolls = (last != now)[:, :patches].mean(-1) > SCROLLS
+        _, chosen = jax.lax.top_k(scrolls + jax.random.uniform(key, scrolls.shape), -(-len(new) // CHOSEN))
+        return self._loss(params, *(x[chosen] for x in (last, now, action, new)))
 
     def evaluate(self, params: dict, batch: Batch, key: jax.Array) -> tuple[Metrics, None]:
         del key
