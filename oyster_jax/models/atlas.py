@@ -31,20 +31,26 @@ class Atlas(nn.Module):
         """int32 [B, T, rows, columns], `cfg.video_codes` for no frame, to [B, T, rows + 2, columns + 2, SHOWN]."""
         size, (rows, columns) = self.cfg.atlas, codes.shape[2:]
         seen = unit(embed(self.cfg.video_codes + 1, KEY, "seen")(codes))
-        keys = _parts(unit(table(self, "keys", (size, size, KEY))), rows, columns, 0)
+        keys = unit(table(self, "keys", (size, size, KEY)))
         sure = self.param("sure", nn.with_logical_partitioning(nn.initializers.constant(SURE), ()), ())
-        fits = jnp.einsum("btyxf,syxf->bts", seen, keys) / (rows * columns * KEY)
-        shown = _parts(table(self, "shown", (size, size, SHOWN)), rows, columns, 1)
-        return jnp.einsum("bts,syxf->btyxf", nn.softmax(sure * fits), shown)
+        # Places of the map [a, v] that begin at the places [a, q]. Rows are moved in the map, columns by a product.
+        alike = jnp.einsum("btyxf,yavf->btxav", seen, _rows(keys, range(rows)))
+        fits = jnp.einsum("btxav,xvq->btaq", alike, _columns(size, range(columns))) / (rows * columns * KEY)
+        weight = nn.softmax(sure * fits, axis=(-2, -1))
+        shown = _rows(table(self, "shown", (size, size, SHOWN)), range(-1, rows + 1))
+        there = jnp.einsum("btaq,xvq->btxav", weight, _columns(size, range(-1, columns + 1)))
+        return jnp.einsum("btxav,yavf->btyxf", there, shown)
 
 
-def _parts(atlas: jax.Array, rows: int, columns: int, beyond: int) -> jax.Array:
-    """[S, S, F] to every part of it that a picture may show, and so many places `beyond` its edges, [S * S, rows + 2 *
-    beyond, columns + 2 * beyond, F]."""
+def _rows(atlas: jax.Array, moves: range) -> jax.Array:
+    """[S, S, F] to [moves, S, S, F], with so many rows skipped."""
     size = len(atlas)
-    reach = lambda n: (np.arange(size)[:, None] + np.arange(-beyond, n + beyond)) % size
-    parts = atlas[reach(rows)[:, None, :, None], reach(columns)[None, :, None, :]]
-    return parts.reshape(size * size, *parts.shape[2:])
+    return atlas[(np.array(moves)[:, None] + np.arange(size)) % size]
+
+
+def _columns(size: int, moves: range) -> np.ndarray:
+    """float [moves, S, S]: 1 where one column lies so many to the right of the other, around the map's edge."""
+    return np.stack([np.roll(np.eye(size, dtype=np.float32), move, axis=0) for move in moves])
 
 
 class Explorer(nn.Module):
