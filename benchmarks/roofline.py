@@ -124,7 +124,7 @@ def parts(world: oyster.World, state: oyster.RolloutState, action: jax.Array) ->
     tokens = jax.tree.map(lambda x: x.astype(jnp.int32), hidden)
     settings, played = world.config.sampling, partial(jax.jit, compiler_options=oyster.compiler_options())
     mask = cache.past_mask(state.position, world.config.video_tokenizer.decoder.window)
-    model = played(lambda w, s, t, h: rollout._guided_logits(w, s, t, h, action, settings))
+    model = played(lambda w, s, t, h: rollout._guided_logits(w, s, action, settings)(t, h, None))
     logits = model(world, state, tokens, hidden)
 
     def draw(keys, logits):

@@ -53,7 +53,7 @@ def bits(world: oyster.World, clip: Clip, settings: oyster.SamplingConfig) -> tu
     ]
 
     def tell(masked, left):
-        logits = rollout._guided_logits(world, state, truth, masked, action, bare)
+        logits = rollout._guided_logits(world, state, action, bare)(truth, masked, None)
         cost, still = [], []
         for lg, code, hidden, stay in zip(logits, truth, masked, left):
             log_p = jax.nn.log_softmax(lg[:, 0])

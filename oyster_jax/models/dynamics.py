@@ -5,6 +5,8 @@ a frame whose tokens are partly masked, reading the committed past. *Train*: bot
 their arguments, so that training and sampling compute the same thing.
 """
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,13 @@ from oyster_jax.nn.attention import take
 from oyster_jax.nn.layers import RESIDUAL, add_action, dense, embed, table
 from oyster_jax.nn.transformer import STTransformer
 from oyster_jax.types import KV, Logits, Past, Prompt, TokenFrame
+
+
+class Expected(NamedTuple):
+    """What is known of a frame before any of its tokens is; see `Dynamics.expect`."""
+
+    features: TokenFrame  # float [B, T, N, D] and [B, T, K, D]
+    guesses: jax.Array | None  # an `Explorer`'s logits, [B, T, N, codes]
 
 
 class Dynamics(nn.Module):
@@ -73,30 +82,37 @@ class Dynamics(nn.Module):
         """Of `read_prompt` the prior alone, [B, M, codes] each."""
         return self.prior(prompt_BMP)
 
-    def __call__(self, *args, before: TokenFrame, wanted: TokenFrame | None = None, **kwargs) -> tuple[Logits, Past]:
+    def __call__(
+        self,
+        *args,
+        before: TokenFrame,
+        expected: Expected | None = None,
+        wanted: TokenFrame | None = None,
+        **kwargs,
+    ) -> tuple[Logits, Past]:
         """Logits of every token, [B, T, N, codes] and [B, T, K, codes], and the present's K/V. Takes what `features`
         takes.
 
+        expected: from `expect`, where it is known already.
         wanted: int32 [B, R] and [B, Q], which tokens of each modality to give logits for, and no others.
         """
         split, rows = self.cfg.video_tokens, None
         if wanted is not None:
             rows = jnp.concatenate([1 + wanted.video, 1 + split + wanted.audio], axis=1)
             split = wanted.video.shape[1]
-        last, recalled = jax.tree.map(lambda x: x[:, :, 0], before), None
-        if self.cfg.atlas:
-            recalled = self.explorer.recall(last.video, args[2])
-        x, present = self.features(*args, rows=rows, before=before, recalled=recalled, **kwargs)
+        expected = expected or self.expect(before, args[2])
+        x, present = self.features(*args, rows=rows, before=before, expected=expected, **kwargs)
         seen, heard = jnp.split(x[:, :, 1:] if wanted is None else x, [split], axis=2)
+        last = jax.tree.map(lambda x: x[:, :, 0], before)
         near = next_door(last.video[..., None], self.cfg, -1)[..., 0]
-        sources = TokenFrame(near, last.audio[..., None])
+        sources, guesses = TokenFrame(near, last.audio[..., None]), expected.guesses
         if wanted is not None:
             sources = jax.tree.map(lambda s, rows: take(s, rows, 1), sources, wanted)
+            guesses = take(guesses, wanted.video, 1) if self.cfg.atlas else None
         video = _add_where(self.video_head(seen), sources.video, self.video_source(seen))
         audio = _add_where(self.audio_head(heard), sources.audio, self.audio_source(heard))
         if self.cfg.atlas:
-            recalled = recalled if wanted is None else take(recalled, wanted.video, 1)
-            video += self.video_recalled(seen) * self.explorer.guess(recalled)
+            video += self.video_recalled(seen) * guesses
         logits = Logits(video, audio)
         if self.cfg.code_prior:
             prompt, prompt_id_BT = args[4:6]
@@ -116,7 +132,7 @@ class Dynamics(nn.Module):
         rows: jax.Array | None = None,
         *,
         before: TokenFrame,
-        recalled: jax.Array | None = None,
+        expected: Expected | None = None,
     ) -> tuple[jax.Array, Past]:
         """What the logits are made of, [B, T, 1 + N + K, D], and the present's K/V.
 
@@ -126,40 +142,55 @@ class Dynamics(nn.Module):
         prompt, prompt_id_BT: from `read_prompt`, and which entry is in force at each frame.
         past, past_mask, rows: as for `STTransformer`.
         before: the tokens of the frames before each frame, from `frames_before`.
-        recalled: from `Explorer.recall`, where there is one, for frames with hidden tokens.
+        expected: from `expect`, for frames with hidden tokens.
         """
         force = jax.tree.map(lambda a: _select(a, prompt_id_BT), prompt)
         # A prompt is about the whole picture: told at once, it need not be looked for by every token.
-        x = self._embed(tokens, masked, before, action_BTA, recalled) + force.whole[:, :, None]
+        x = self._embed(tokens, masked, before, self._action(action_BTA), expected) + force.whole[:, :, None]
         return self.transformer(x, position_BT, past, past_mask, force.kv, rows=rows)
 
-    def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, before: TokenFrame, action_BTA, recalled):
-        c, last = self.cfg, jax.tree.map(lambda x: x[:, :, 0], before)
-        nothing = jnp.zeros((*tokens.video.shape[:2], c.transformer.width))
-        action = add_action(nothing, self.action_embed, action_BTA)[:, :, None]
-        video, audio = self.video_embed(tokens.video), self.audio_embed(tokens.audio)
+    def expect(self, before: TokenFrame, action_BTA: jax.Array) -> Expected:
+        """What the frames before and the action that follows them tell of a frame, whichever of its tokens are known:
+        in a rollout the same in all steps of one frame."""
+        c, action = self.cfg, self._action(action_BTA)
+        video, audio = self._before(before)
+        # What moves comes from next door, and goes where the action says.
+        around = self.around(as_grid(video, c)).reshape(*video.shape[:2], -1, c.transformer.width)
+        around = jnp.pad(around, ((0, 0), (0, 0), (0, c.video_shared), (0, 0)))
+        video, guesses = video + around + self.steered(before.video, action), None
+        if c.atlas:
+            recalled = self.explorer.recall(before.video[:, :, 0], action_BTA)
+            video, guesses = video + self.recalled(recalled), self.explorer.guess(recalled)
+        return Expected(TokenFrame(video, audio), guesses)
+
+    def _action(self, action_BTA: jax.Array) -> jax.Array:
+        nothing = jnp.zeros((*action_BTA.shape[:2], self.cfg.transformer.width))
+        return add_action(nothing, self.action_embed, action_BTA)[:, :, None]
+
+    def _before(self, before: TokenFrame) -> TokenFrame:
         # Most tokens stay what they were. Found by attention alone, that takes half the layers and most of the
         # training; told at once, every layer can go into what changes.
-        video_before = self.video_before(jnp.where(last.video < 0, c.video_codes, last.video))
-        audio_before = self.audio_before(jnp.where(last.audio < 0, c.audio_codes, last.audio))
+        c, last = self.cfg, jax.tree.map(lambda x: x[:, :, 0], before)
+        video = self.video_before(jnp.where(last.video < 0, c.video_codes, last.video))
+        audio = self.audio_before(jnp.where(last.audio < 0, c.audio_codes, last.audio))
         if c.stood:
             # Counted by attention alone, it takes a layer to count and one more to tell the place next door.
-            video_before += self.stood[0][frames_stood(before.video)]
-            audio_before += self.stood[1][frames_stood(before.audio)]
+            video += self.stood[0][frames_stood(before.video)]
+            audio += self.stood[1][frames_stood(before.audio)]
+        return TokenFrame(video, audio)
+
+    def _embed(self, tokens: TokenFrame, masked: TokenFrame | None, before: TokenFrame, action, expected):
+        video, audio = self.video_embed(tokens.video), self.audio_embed(tokens.audio)
         if masked is not None:
             video = jnp.where(masked.video[..., None], self.mask_token[0], video)
             audio = jnp.where(masked.audio[..., None], self.mask_token[1], audio)
-            # What moves comes from next door, and goes where the action says.
-            around = self.around(as_grid(video_before, c)).reshape(*video.shape[:2], -1, c.transformer.width)
-            around = jnp.pad(around, ((0, 0), (0, 0), (0, c.video_shared), (0, 0)))
-            video += around + self.steered(before.video, action)
-            if c.atlas:
-                video += self.recalled(recalled)
+            known = expected.features
         else:
             # When something last moved tells when it will again, and nothing else in a committed frame says it.
-            video += self.changed[0] * (tokens.video != last.video)[..., None]
-            audio += self.changed[1] * (tokens.audio != last.audio)[..., None]
-        video, audio = video + video_before, audio + audio_before
+            video += self.changed[0] * (tokens.video != before.video[:, :, 0])[..., None]
+            audio += self.changed[1] * (tokens.audio != before.audio[:, :, 0])[..., None]
+            known = self._before(before)
+        video, audio = video + known.video, audio + known.audio
         # Every token hears of the action at once, and the action has a token of its own.
         x = jnp.concatenate([jnp.zeros_like(action), video, audio], axis=2) + action + self.place
         return x if masked is None else x + self.predicting

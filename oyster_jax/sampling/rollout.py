@@ -230,8 +230,7 @@ def predict(
     masked = jax.tree.map(lambda x: jnp.ones(x.shape, bool), start)
     if video_tokens is not None:
         start, masked = start._replace(video=video_tokens), masked._replace(video=jnp.zeros_like(masked.video))
-    logits = lambda tokens, masked, wanted: _guided_logits(world, state, tokens, masked, action_BA, settings, wanted)
-    tokens = maskgit.unmask(logits, start, masked, key, settings)
+    tokens = maskgit.unmask(_guided_logits(world, state, action_BA, settings), start, masked, key, settings)
     position = state.position[:, None]
     pixels, video = world.apply(
         "video_tokenizer",
@@ -284,29 +283,33 @@ def rollout(
 def _forward(world, state: RolloutState, tokens, masked, action_BVA, entries=(0,), **how):
     """The dynamics on one frame after the state's past, seen at once under V actions and entries of the state's
     prompts (1 is the null prompt): [B, V, ...]."""
-    batch, views = len(state.position), len(entries)
-    each = lambda x: jnp.broadcast_to(x[:, None], (batch, views, *x.shape[1:]))
+    batch, views = action_BVA.shape[:2]
     return world.apply(
         "dynamics",
-        jax.tree.map(each, tokens),
-        jax.tree.map(each, masked),
+        _each(tokens, views),
+        _each(masked, views),
         action_BVA,
-        each(state.position),
+        _each(state.position, views),
         state.prompt,
         jnp.broadcast_to(jnp.array(entries), (batch, views)),
         state.dynamics,
         cache.past_mask(state.position, world.config.dynamics.transformer.window),
-        before=jax.tree.map(each, state.tokens),
+        before=_each(state.tokens, views),
         **how,
     )
 
 
-def _guided_logits(world, state, tokens, masked, action_BA, settings: SamplingConfig, wanted=None) -> Logits:
-    """Logits [B, 1, ...], moved away from those without the action or without the prompt (classifier-free guidance);
-    -inf for codes of a picture in places that never `seen` them, where the world knows.
+def _each(tree, views: int):
+    """[B, ...] to [B, V, ...], the same in each."""
+    return jax.tree.map(lambda x: jnp.broadcast_to(x[:, None], (len(x), views, *x.shape[1:])), tree)
 
-    wanted: as in `Dynamics`. The frame under all conditions goes through the model together, as if they were frames:
-    the past is read once.
+
+def _guided_logits(world, state, action_BA, settings: SamplingConfig):
+    """What `maskgit.unmask` predicts by: logits [B, 1, ...], moved away from those without the action or without the
+    prompt (classifier-free guidance); -inf for codes of a picture in places that never `seen` them, where the world
+    knows.
+
+    The frame under all conditions goes through the model together, as if they were frames: the past is read once.
     """
     views = [(1.0, action_BA, 0)]
     if settings.guidance.action:
@@ -314,12 +317,19 @@ def _guided_logits(world, state, tokens, masked, action_BA, settings: SamplingCo
     if settings.guidance.prompt:
         views.append((settings.guidance.prompt, action_BA, 1))
     weights, actions, entries = zip(*views)
-    logits, _ = _forward(world, state, tokens, masked, jnp.stack(actions, axis=1), entries, wanted=wanted)
     # full + sum of w * (full - bare)
     weight = jnp.array([1 + sum(weights[1:]), *(-w for w in weights[1:])])
-    logits = jax.tree.map(lambda x: jnp.einsum("v,bvnc->bnc", weight, x)[:, None] if len(views) > 1 else x, logits)
-    if "seen" not in world.params:
-        return logits
-    seen = world.params["seen"]["video"]  # bool [N, codes], see `training.tokens.seen_codes`
-    seen = seen[None] if wanted is None else seen[wanted.video]
-    return logits._replace(video=jnp.where(seen[:, None], logits.video, -jnp.inf))
+    actions = jnp.stack(actions, axis=1)
+    # Once a frame, and not in each of its steps.
+    expected = world.apply("dynamics", _each(state.tokens, len(views)), actions, method="expect")
+
+    def predict(tokens: TokenFrame, masked: TokenFrame, wanted: TokenFrame | None) -> Logits:
+        logits, _ = _forward(world, state, tokens, masked, actions, entries, expected=expected, wanted=wanted)
+        logits = jax.tree.map(lambda x: jnp.einsum("v,bvnc->bnc", weight, x)[:, None] if len(views) > 1 else x, logits)
+        if "seen" not in world.params:
+            return logits
+        seen = world.params["seen"]["video"]  # bool [N, codes], see `training.tokens.seen_codes`
+        seen = seen[None] if wanted is None else seen[wanted.video]
+        return logits._replace(video=jnp.where(seen[:, None], logits.video, -jnp.inf))
+
+    return predict

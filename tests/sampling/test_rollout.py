@@ -252,7 +252,7 @@ def test_guidance_moves_logits_away_from_the_null_conditions(world, one, actions
     null = rollout.set_prompt(one, rollout.encode_prompt(world, ""))
     full, of_action, of_prompt = plain(one, action), plain(one, nothing), plain(null, action)
     expected = jax.tree.map(lambda x, a, p: x + 0.5 * (x - a) + 2 * (x - p), full, of_action, of_prompt)
-    guided = jax.jit(lambda state: rollout._guided_logits(world, state, tokens, masked, action, settings))(one)
+    guided = jax.jit(lambda state: rollout._guided_logits(world, state, action, settings)(tokens, masked, None))(one)
     for x, y, bare in zip(guided, expected, full):
         np.testing.assert_allclose(x, y, atol=1e-3)
         assert jnp.abs(x - bare).max() > 0.1
