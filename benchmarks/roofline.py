@@ -27,6 +27,7 @@ from absl import app, flags
 import oyster_jax as oyster
 from oyster_jax import config as c
 from oyster_jax.config_experiment import ExperimentConfig, resolve
+from oyster_jax.models.grid import AROUND
 from oyster_jax.sampling import cache, maskgit, rollout
 from oyster_jax.training.tasks import make_tasks
 from oyster_jax.types import Logits, TokenFrame
@@ -78,7 +79,8 @@ def stack_flop(t: c.TransformerConfig, keys: int) -> float:
 
 
 def frame_flop(config: c.WorldConfig) -> float:
-    """FLOP of one frame of one session: MaskGIT steps, the commit up to its last K/V, and the video decoder.
+    """FLOP of one frame of one session: what is expected of it, MaskGIT steps, the commit up to its last K/V, and the
+    video decoder.
 
     The last layer of a MaskGIT step, and the heads, look only at tokens that are hidden.
     """
@@ -97,7 +99,15 @@ def frame_flop(config: c.WorldConfig) -> float:
         seen = [n[run.start] for n in hidden]
         heads = sum(2 * t.width * n * codes for n, (*_, codes) in zip(seen, each))
         steps += len(hidden[0][run]) * (every - (d.frame_tokens - sum(seen)) * ask + heads)
-    return float(steps + every - d.frame_tokens * after_last_kv + decoder)
+    return float(expect_flop(d) + steps + every - d.frame_tokens * after_last_kv + decoder)
+
+
+def expect_flop(d: c.DynamicsConfig) -> float:
+    """FLOP of `Dynamics.expect` without an atlas, once a frame: what stood next to each patch in the last frames, and
+    what the action makes of it."""
+    width, near = d.transformer.width, d.transformer.width // 4 * c.MOVED
+    steered = AROUND * near * 2 * width + 2 * width * width
+    return 2 * (d.video_tokens - d.video_shared) * (AROUND * width**2 + steered)
 
 
 def frame_reads(world: oyster.World, state: oyster.RolloutState) -> int:
