@@ -33,7 +33,8 @@ class Atlas(nn.Module):
         seen = unit(embed(self.cfg.video_codes + 1, KEY, "seen")(codes))
         keys = unit(table(self, "keys", (size, size, KEY)))
         sure = self.param("sure", nn.with_logical_partitioning(nn.initializers.constant(SURE), ()), ())
-        # Places of the map [a, v] that begin at the places [a, q]. Rows are moved in the map, columns by a product.
+        # A picture laid with its corner at row a, column q of the map has its column x at v. Rows are moved in the map,
+        # columns by a product.
         alike = jnp.einsum("btyxf,yavf->btxav", seen, _rows(keys, range(rows)))
         fits = jnp.einsum("btxav,xvq->btaq", alike, _columns(size, range(columns))) / (rows * columns * KEY)
         weight = nn.softmax(sure * fits, axis=(-2, -1))
@@ -43,13 +44,13 @@ class Atlas(nn.Module):
 
 
 def _rows(atlas: jax.Array, moves: range) -> jax.Array:
-    """[S, S, F] to [moves, S, S, F], with so many rows skipped."""
+    """[S, S, F] to [moves, S, S, F]: at each place what lies so many rows below it, around the map's edge."""
     size = len(atlas)
     return atlas[(np.array(moves)[:, None] + np.arange(size)) % size]
 
 
 def _columns(size: int, moves: range) -> np.ndarray:
-    """float [moves, S, S]: 1 where one column lies so many to the right of the other, around the map's edge."""
+    """float [moves, S, S]: 1 where the first column lies so many to the right of the second, around the map's edge."""
     return np.stack([np.roll(np.eye(size, dtype=np.float32), move, axis=0) for move in moves])
 
 

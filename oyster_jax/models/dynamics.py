@@ -105,13 +105,13 @@ class Dynamics(nn.Module):
         seen, heard = jnp.split(x[:, :, 1:] if wanted is None else x, [split], axis=2)
         last = jax.tree.map(lambda x: x[:, :, 0], before)
         near = next_door(last.video[..., None], self.cfg, -1)[..., 0]
-        sources, guesses = TokenFrame(near, last.audio[..., None]), expected.guesses
+        sources = TokenFrame(near, last.audio[..., None])
         if wanted is not None:
             sources = jax.tree.map(lambda s, rows: take(s, rows, 1), sources, wanted)
-            guesses = take(guesses, wanted.video, 1) if self.cfg.atlas else None
         video = _add_where(self.video_head(seen), sources.video, self.video_source(seen))
         audio = _add_where(self.audio_head(heard), sources.audio, self.audio_source(heard))
         if self.cfg.atlas:
+            guesses = expected.guesses if wanted is None else take(expected.guesses, wanted.video, 1)
             video += self.video_recalled(seen) * guesses
         logits = Logits(video, audio)
         if self.cfg.code_prior:

@@ -46,8 +46,8 @@ class AtlasTask:
 
     def loss(self, params: dict, batch: Batch, key: jax.Array, progress: jax.Array) -> tuple[jax.Array, Metrics]:
         """Cross-entropy, in nats, of what came into view; see KNOWN. Little does where pictures stand still, so only a
-        share of all pairs is learnt from, those that scroll first. Not those with most that is new: that is where the
-        light changes, and no map tells of it."""
+        share of all pairs is learnt from, those that scroll first. Not those with most that is new: rain and splashes
+        are new as well, and no map tells of them."""
         del progress
         last, now, action, new = self._pairs(batch)
         patches = new.shape[1]
